@@ -1,0 +1,361 @@
+"""What each command comes to: `decide(state, plan, command, facts)` is the whole engine, without a loop or a clock.
+
+A decision is either accepted, with the events that follow and the effects they ask for, or refused, with nothing.
+The state given in is the one the events were applied to afterwards: `decide` owns it for the time of the call.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any, TypeAlias, Union
+
+import msgspec
+
+from . import commands as cmd
+from . import events as ev
+from .effects import ClearTimer, Effect
+from .expressions import ExpressionError
+from .failures import TIMEOUT, WORKER_LOST, Failure
+from .plan import Plan, RetryPolicy, Step
+from .refusals import Kind, Refusal
+from .state import Kept, Run, State, StepState
+from .steps import (
+    after,
+    answered,
+    begin,
+    complete,
+    complete_execution,
+    delivered_within,
+    end_scope,
+    fail,
+    give_up,
+    hears,
+    settle,
+    take,
+    unsettled,
+)
+from .turn import Limits, Turn
+
+
+class Accepted(msgspec.Struct, frozen=True):
+    """Events to append (already applied to the state), and what they ask for outside."""
+
+    events: list[ev.Event]
+    event_ids: Mapping[int, str]
+    """Callers' event ids, by place in `events`."""
+    effects: list[Effect]
+
+
+Decision: TypeAlias = Union[Accepted, Refusal]  # noqa: UP007
+
+
+def decide(state: State, plan: Plan, command: cmd.Command, facts: cmd.Facts, limits: Limits) -> Decision:
+    """Decide one command. A refusal leaves the state as it was; an exception leaves it unusable."""
+    turn = Turn(state, plan, facts, limits)
+    refusal = _DECIDE[type(command)](turn, command)
+    if refusal is not None:
+        return refusal
+    settle(turn)
+    return Accepted(turn.events, turn.ids, turn.effects)
+
+
+def _start(turn: Turn, command: cmd.Start) -> Refusal | None:
+    turn.state.input, turn.state.definition_id, turn.state.version = (
+        command.input,
+        command.definition_id,
+        command.version,
+    )
+    turn.state.started_at = turn.facts.now
+    labels = dict(command.labels)
+    for name, template in turn.plan.labels.items():
+        try:
+            labels.setdefault(name, _label(template.evaluate(turn.lookup(()))))
+        except ExpressionError as error:
+            return Refusal(Kind.INVALID, "INVALID_INPUT", f"label {name}: {error}")
+    turn.emit(
+        ev.ExecutionStarted(
+            definition_id=command.definition_id,
+            version=command.version,
+            input=command.input,
+            labels=labels,
+            trace=command.trace,
+        )
+    )
+    begin(turn, turn.plan.root.steps[0], "")
+    return None
+
+
+def _label(value: Any) -> str:
+    if isinstance(value, str):
+        return value
+    return msgspec.json.encode(value).decode()
+
+
+def _submit(turn: Turn, command: cmd.Submit) -> Refusal | None:
+    state = turn.state
+    if state.status.ended:
+        return _ended(state)
+    warnings: list[ev.WarningRaised] = []
+    waiting = _taker(turn, command, warnings)
+    limit = turn.limits.kept_events_max
+    if waiting is None and len(state.kept) >= limit:
+        return Refusal(
+            Kind.BUSY,
+            "KEPT_EVENTS_FULL",
+            f"{limit} events of this execution wait for a receive already (kept_events_max)",
+            {"limit": str(limit)},
+            retry_after_us=1_000_000,
+        )
+    turn.emit(ev.EventReceived(name=command.name, payload=command.payload, enqueued=command.enqueued), command.event_id)
+    received = state.sequence
+    for warning in warnings:
+        turn.emit(warning)
+    if waiting is not None:
+        take(turn, waiting, received)
+    return None
+
+
+def _taker(turn: Turn, command: cmd.Submit, warnings: list[ev.WarningRaised]) -> str | None:
+    """The `receive` that has waited longest for such an event."""
+    state = turn.state
+    kept = Kept(command.name, command.payload, turn.facts.now, command.event_id)
+    if state.cancelling:
+        return None
+    for path in state.listening.get(command.name, ()):
+        if hears(turn, turn.plan.steps[state.runs[path].step], path, kept, warnings):
+            return path
+    return None
+
+
+def _ended(state: State) -> Refusal:
+    return Refusal(
+        Kind.STATE,
+        "EXECUTION_ENDED",
+        f"execution {state.execution_id} has ended: {state.status}",
+        {"status": state.status.value},
+        resource_type="execution",
+        resource=state.execution_id,
+    )
+
+
+# What comes from workers
+
+
+def _complete_task(turn: Turn, command: cmd.CompleteTask) -> Refusal | None:
+    if (refusal := _stale(turn.state, command.path, command.attempt)) is not None:
+        return refusal
+    if command.path in turn.state.awaiting:
+        answered(turn, command.path, ev.StepCompleted(path=command.path, result=command.output))
+    else:
+        complete(turn, command.path, command.output)
+    return None
+
+
+def _fail_task(turn: Turn, command: cmd.FailTask) -> Refusal | None:
+    if (refusal := _stale(turn.state, command.path, command.attempt)) is not None:
+        return refusal
+    path, failure = command.path, command.failure
+    if path in turn.state.awaiting:
+        answered(turn, path, ev.StepFailed(path=path, failure=failure))
+        return None
+    run = turn.state.runs[path]
+    policy = turn.plan.steps[run.step].retry
+    if may_retry(policy, run, failure):
+        delay = failure.retry_after if failure.retry_after is not None else backoff(policy, run, turn.facts.chance)
+        turn.emit(
+            ev.StepRetryScheduled(path=path, attempt=run.attempt, failure=failure, due=turn.due_in(delay))
+        )
+    else:
+        fail(turn, path, failure)
+    return None
+
+
+def may_retry(policy: RetryPolicy, run: Run, failure: Failure) -> bool:
+    """Whether another attempt follows this failure."""
+    if not failure.retryable or failure.type in policy.non_retryable:
+        return False
+    if policy.retry_on and failure.type not in policy.retry_on:
+        return False
+    return policy.max_attempts == 0 or run.attempt - run.spent < policy.max_attempts
+
+
+def backoff(policy: RetryPolicy, run: Run, chance: float) -> int:
+    """Microseconds until the next attempt: exponential, capped, with jitter around it."""
+    exponent = min(run.attempt - run.spent - 1, 64)
+    delay = policy.initial_backoff * policy.backoff_factor**exponent
+    if policy.max_backoff is not None:
+        delay = min(delay, policy.max_backoff)
+    return max(0, int(min(delay, 2**62) * (1 + policy.jitter * (2 * chance - 1))))
+
+
+def _stale(state: State, path: str, attempt: int) -> Refusal | None:
+    """A refusal where this attempt is no longer wanted."""
+    run = state.runs.get(path)
+    if not state.status.ended and run is not None and run.state is StepState.SCHEDULED and run.attempt == attempt:
+        return None
+    return Refusal(Kind.RACE, "STALE_TASK", f"attempt {attempt} of {path} is no longer wanted")
+
+
+def _lose_delivery(turn: Turn, command: cmd.LoseDelivery) -> Refusal | None:
+    if (refusal := _stale(turn.state, command.path, command.attempt)) is not None:
+        return refusal
+    path = command.path
+    if path in turn.state.awaiting:
+        answered(turn, path, ev.StepCancelled(path=path))
+        return None
+    turn.emit(ev.StepDeliveryLost(path=path, attempt=command.attempt, worker_id=command.worker_id))
+    limit = turn.limits.max_deliveries
+    if turn.state.runs[path].losses >= limit:
+        fail(turn, path, Failure(WORKER_LOST, f"{limit} deliveries in a row were lost", retryable=False))
+    return None
+
+
+# Timers
+
+
+def _fire_timer(turn: Turn, command: cmd.FireTimer) -> Refusal | None:
+    path, timer = command.path, command.timer
+    run = turn.state.runs.get(path)
+    timers = turn.state.timers if not path else (run.timers if run is not None else {})
+    overdue = timers.get(timer) == command.due and not turn.state.status.ended
+    if not overdue or (timer == "queue" and path in turn.facts.delivered):
+        turn.effects.append(ClearTimer(path, timer))
+        return None
+    turn.emit(ev.TimerFired(path=path, timer=timer))
+    _ON_TIMER[timer](turn, path)
+    return None
+
+
+def _on_retry(turn: Turn, path: str) -> None:
+    """The next attempt has been opened by the event itself."""
+
+
+def _on_wait(turn: Turn, path: str) -> None:
+    complete(turn, path, None)
+
+
+def _on_receive(turn: Turn, path: str) -> None:
+    step = _step(turn, path)
+    if getattr(step.body, "continue_on_timeout", False):
+        complete(turn, path, None)
+    else:
+        fail(turn, path, Failure(TIMEOUT, "no event came in time", retryable=False))
+
+
+def _on_queue(turn: Turn, path: str) -> None:
+    fail(turn, path, Failure(TIMEOUT, "no worker took the task in time (timeouts.queue)", retryable=False))
+
+
+def _on_total(turn: Turn, path: str) -> None:
+    fail(turn, path, Failure(TIMEOUT, "the step took too long (timeouts.total)", retryable=False))
+
+
+_ON_TIMER: dict[str, Callable[[Turn, str], None]] = {
+    "retry": _on_retry,
+    "wait": _on_wait,
+    "receive": _on_receive,
+    "queue": _on_queue,
+    "total": _on_total,
+    "grace": end_scope,
+}
+
+
+def _step(turn: Turn, path: str) -> Step:
+    return turn.plan.steps[turn.state.runs[path].step]
+
+
+# What comes from operators
+
+
+def _cancel(turn: Turn, command: cmd.Cancel) -> Refusal | None:
+    state = turn.state
+    if state.status.ended:
+        return _ended(state)
+    if state.cancelling:
+        return None
+    awaiting = delivered_within(turn)
+    grace = turn.limits.cancel_grace_us
+    if awaiting and grace > 0:
+        turn.emit(ev.ExecutionCancelling(reason=command.reason, awaiting=awaiting, due=turn.due_in(grace)))
+    else:
+        turn.emit(ev.ExecutionCancelled(reason=command.reason))
+    return None
+
+
+def _terminate(turn: Turn, command: cmd.Terminate) -> Refusal | None:
+    if turn.state.status.ended:
+        return _ended(turn.state)
+    turn.emit(ev.ExecutionTerminated(reason=command.reason))
+    return None
+
+
+def _resolve(turn: Turn, command: cmd.Resolve) -> Refusal | None:
+    state = turn.state
+    if state.status.ended:
+        return _ended(state)
+    if command.path not in state.incidents:
+        where = command.path or "the execution's end"
+        return Refusal(Kind.STATE, "STEP_NOT_PARKED", f"{where} is not parked; nothing there waits for a decision")
+    retry = command.action is cmd.ResolveAction.RETRY_NOW
+    if retry and command.path and not state.runs[command.path].operation:
+        return Refusal(
+            Kind.STATE,
+            "STEP_NOT_RETRYABLE",
+            f"{command.path} is no task with a resolved input; use SKIP, COMPLETE or FAIL",
+        )
+    failure = state.incidents[command.path].failure
+    turn.emit(ev.StepResolved(path=command.path, action=command.action.value, reason=command.reason))
+    if command.path:
+        _resolve_step(turn, command, failure)
+    else:
+        _resolve_end(turn, command, failure)
+    return None
+
+
+def _resolve_step(turn: Turn, command: cmd.Resolve, failure: Failure) -> None:
+    path = command.path
+    match command.action:
+        case cmd.ResolveAction.RETRY_NOW:
+            pass
+        case cmd.ResolveAction.SKIP:
+            step = _step(turn, path)
+            turn.emit(ev.StepSkipped(path=path, step=step.id, kind=step.kind, closes=step.is_last))
+            after(turn, step, path)
+        case cmd.ResolveAction.COMPLETE:
+            step = _step(turn, path)
+            turn.emit(ev.StepCompleted(path=path, result=command.result, closes=step.is_last))
+            after(turn, step, path)
+        case cmd.ResolveAction.FAIL:
+            give_up(turn, path, failure)
+
+
+def _resolve_end(turn: Turn, command: cmd.Resolve, failure: Failure) -> None:
+    match command.action:
+        case cmd.ResolveAction.RETRY_NOW:
+            complete_execution(turn)
+        case cmd.ResolveAction.SKIP:
+            turn.emit(ev.ExecutionCompleted())
+        case cmd.ResolveAction.COMPLETE:
+            turn.emit(ev.ExecutionCompleted(output=command.result))
+        case cmd.ResolveAction.FAIL:
+            turn.emit(ev.ExecutionFailed(failure=failure))
+
+
+def _proceed(turn: Turn, command: cmd.Proceed) -> Refusal | None:
+    if not turn.state.status.ended and not turn.state.cancelling and not turn.state.incidents.get(""):
+        unsettled(turn)
+    return None
+
+
+_DECIDE: dict[type[cmd.Command], Callable[[Turn, Any], Refusal | None]] = {
+    cmd.Start: _start,
+    cmd.Submit: _submit,
+    cmd.CompleteTask: _complete_task,
+    cmd.FailTask: _fail_task,
+    cmd.LoseDelivery: _lose_delivery,
+    cmd.FireTimer: _fire_timer,
+    cmd.Cancel: _cancel,
+    cmd.Terminate: _terminate,
+    cmd.Resolve: _resolve,
+    cmd.Proceed: _proceed,
+}

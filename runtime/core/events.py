@@ -1,0 +1,257 @@
+"""What can happen to an execution: every event, as one frozen value.
+
+An event says all that replay needs; nothing about it is looked up elsewhere (no definition, no clock, no
+expression). Times are integer microseconds since the epoch. Fields at their defaults are not stored. A later
+shape of an event gets the stored name ``<Name>.2`` and an upcast, so that stored events are never rewritten.
+"""
+
+from __future__ import annotations
+
+from typing import Any, TypeAlias, Union
+
+import msgspec
+from msgspec import UNSET, UnsetType
+
+from .failures import Failure
+
+
+class _Event(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
+    """The base of all events: immutable, and stored without the fields that are at their defaults."""
+
+
+class ExecutionStarted(_Event):
+    """The first event of every execution: what it runs and with what."""
+
+    definition_id: str
+    version: int
+    input: Any = None
+    labels: dict[str, str] = {}
+    trace: str = ""
+    """W3C `traceparent` of the caller: the trace that the whole execution belongs to."""
+
+
+class StepScheduled(_Event):
+    """A step began: its conditions held, and everything it needs was resolved once, for all its attempts."""
+
+    path: str
+    step: str
+    kind: str
+    state: str | None = None
+    """The execution's new `state` (`set_state`), which stays until another step sets one."""
+    operation: str = ""
+    """`service.operation` of a task; empty when its input could not be resolved."""
+    input: Any = None
+    """The resolved input of a task."""
+    priority: int = 0
+    attempt_timeout: int = 0
+    """Microseconds an attempt may take from its delivery; 0: no limit."""
+    events: tuple[str, ...] = ()
+    """Names of the events that a `receive` waits for."""
+    items: Any = None
+    """The resolved items of a `foreach`."""
+    max_failures: int = -1
+    """How many items of a `foreach` may fail; -1: any number."""
+    trace: str = ""
+    """`traceparent` of the execution, for the worker; kept here so that a recovered task still has it."""
+
+
+class StepCompleted(_Event):
+    """A step ended well; whatever is still open within it is cancelled by this."""
+
+    path: str
+    result: Any | UnsetType = UNSET
+    """UNSET: null, or for a `receive` made from the event it took."""
+    received: int = 0
+    """For a `receive`: the sequence of the event it took."""
+    variables: dict[str, Any] | None = None
+    """For a `set`: the new values of `vars`."""
+    closes: bool = False
+    """It was the last of its list of steps."""
+    collected: Any | UnsetType = UNSET
+    """With `closes` in a `foreach`: the item's value, where `collect` gives another than the last result."""
+
+
+class StepSkipped(_Event):
+    """A step's `when` was false."""
+
+    path: str
+    step: str
+    kind: str
+    closes: bool = False
+    collected: Any | UnsetType = UNSET
+
+
+class StepRetryScheduled(_Event):
+    """An attempt failed, and another follows at `due`."""
+
+    path: str
+    attempt: int
+    """The attempt that failed, from 1."""
+    failure: Failure
+    due: int
+
+
+class StepDeliveryLost(_Event):
+    """A worker vanished with the attempt in hand; the same attempt is delivered again."""
+
+    path: str
+    attempt: int
+    worker_id: str = ""
+
+
+class StepFailed(_Event):
+    """A step failed for good: no attempt is left; whatever is still open within it is cancelled by this."""
+
+    path: str
+    failure: Failure
+    handler: int | None = None
+    """The `on_error` entry that now runs for it; the step then ends as that ends."""
+    closes: bool = False
+    """The scope goes on without it (`on_item_error: CONTINUE`, or a `parallel` without `fail_fast`)."""
+
+
+class StepParked(_Event):
+    """A step failed for good and waits for an operator (PARK): an incident is open."""
+
+    path: str
+    failure: Failure
+
+
+class StepCancelled(_Event):
+    """A step was ended from outside."""
+
+    path: str
+
+
+class ScopeClosing(_Event):
+    """A scope has failed. What is open in it is cancelled, but for the attempts that workers already hold: their
+    answers are awaited until `due`."""
+
+    path: str
+    failure: Failure
+    awaiting: tuple[str, ...]
+    due: int
+
+
+class StepResolved(_Event):
+    """An operator decided what becomes of a parked step (`path` empty: of the execution's end)."""
+
+    path: str
+    action: str
+    reason: str = ""
+
+
+class BranchChosen(_Event):
+    """A `switch` chose its case; -1: `default`."""
+
+    path: str
+    case: int
+
+
+class TimerSet(_Event):
+    """A durable timer was set for a step."""
+
+    path: str
+    timer: str
+    due: int
+
+
+class TimerFired(_Event):
+    """A timer of a step came due and was acted upon."""
+
+    path: str
+    timer: str
+
+
+class EventReceived(_Event):
+    """An event arrived from outside and is kept until a `receive` takes it."""
+
+    name: str
+    payload: Any = None
+    enqueued: bool = False
+    """It was accepted by EnqueueEvent: if the execution ends before it is taken, it becomes a dead letter."""
+
+
+class WarningRaised(_Event):
+    """Something did not do what its author may have meant, and nothing failed (a filter that errors)."""
+
+    path: str
+    message: str
+
+
+class ExecutionParked(_Event):
+    """The execution could not end (`on_failure: PARK`, or its `output` failed): an incident is open."""
+
+    failure: Failure
+
+
+class ExecutionCancelling(_Event):
+    """Cancellation was asked for; the answers of attempts that workers hold are awaited until `due`."""
+
+    reason: str = ""
+    awaiting: tuple[str, ...] = ()
+    due: int = 0
+
+
+class ExecutionCompleted(_Event):
+    """The end: every step is done, or a `finish` was reached."""
+
+    output: Any = None
+
+
+class ExecutionFailed(_Event):
+    """The end: a failure that nothing handled."""
+
+    failure: Failure
+
+
+class ExecutionCancelled(_Event):
+    """The end: cancelled."""
+
+    reason: str = ""
+
+
+class ExecutionTerminated(_Event):
+    """The end: terminated at once."""
+
+    reason: str = ""
+
+
+Event: TypeAlias = Union[  # noqa: UP007 - a closed list reads best one a line
+    ExecutionStarted,
+    StepScheduled,
+    StepCompleted,
+    StepSkipped,
+    StepRetryScheduled,
+    StepDeliveryLost,
+    StepFailed,
+    StepParked,
+    StepCancelled,
+    ScopeClosing,
+    StepResolved,
+    BranchChosen,
+    TimerSet,
+    TimerFired,
+    EventReceived,
+    WarningRaised,
+    ExecutionParked,
+    ExecutionCancelling,
+    ExecutionCompleted,
+    ExecutionFailed,
+    ExecutionCancelled,
+    ExecutionTerminated,
+]
+
+TERMINAL = (ExecutionCompleted, ExecutionFailed, ExecutionCancelled, ExecutionTerminated)
+"""After one of these nothing follows."""
+
+TYPES: dict[str, type[Event]] = {kind.__name__: kind for kind in Event.__args__}  # type: ignore[attr-defined]
+"""Event types by their stored names."""
+
+
+def category(name: str) -> str:
+    """The `event_type` of a stored event name: what it is about (execution, step, timer or message)."""
+    for prefix, kind in (("Execution", "execution"), ("Timer", "timer"), ("Event", "message")):
+        if name.startswith(prefix):
+            return kind
+    return "step"

@@ -1,0 +1,127 @@
+"""What each event asks to be done outside, as effects: read from the event and the state *before* it.
+
+The rows that follow from a history are a function of the history, so that they can be rebuilt from it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import Any
+
+from . import effects as fx
+from . import events as ev
+from .state import Run, State
+
+
+def react(state: State, event: ev.Event) -> Iterator[fx.Effect]:
+    """The effects of the next event, given the state before it."""
+    handler = _REACT.get(type(event))
+    return handler(state, event) if handler is not None else iter(())
+
+
+def _scheduled(state: State, event: ev.StepScheduled) -> Iterator[fx.Effect]:
+    if event.operation:
+        yield fx.OpenTask(
+            event.path,
+            event.operation,
+            attempt=1,
+            scheduled=state.sequence + 1,
+            priority=event.priority,
+            attempt_timeout=event.attempt_timeout,
+            input=event.input,
+            trace=event.trace,
+        )
+
+
+def _open_again(path: str, run: Run, attempt: int) -> fx.OpenTask:
+    return fx.OpenTask(path, run.operation, attempt, run.scheduled, run.priority, run.attempt_timeout)
+
+
+def _step_over(state: State, event: ev.StepCompleted | ev.StepFailed | ev.StepParked) -> Iterator[fx.Effect]:
+    """The step and all that is open within it leave the queues."""
+    run = state.runs[event.path]
+    yield from _leave(event.path, run)
+    if run.blocks:
+        for path, inner in state.open_runs(event.path):
+            yield from _leave(path, inner)
+
+
+def _skipped(state: State, event: ev.StepSkipped) -> Iterator[fx.Effect]:
+    if (run := state.runs.get(event.path)) is not None:
+        yield from _leave(event.path, run)
+
+
+def _leave(path: str, run: Run) -> Iterator[fx.Effect]:
+    if run.operation and run.state in ("SCHEDULED", "RETRYING"):
+        yield fx.CloseTask(path)
+    if run.timers:
+        yield fx.ClearTimer(path)
+
+
+def _retry_scheduled(state: State, event: ev.StepRetryScheduled) -> Iterator[fx.Effect]:
+    yield fx.CloseTask(event.path)
+    yield fx.SetTimer(event.path, "retry", event.due)
+
+
+def _delivery_lost(state: State, event: ev.StepDeliveryLost) -> Iterator[fx.Effect]:
+    yield _open_again(event.path, state.runs[event.path], event.attempt)
+
+
+def _scope_closing(state: State, event: ev.ScopeClosing) -> Iterator[fx.Effect]:
+    yield from _call_off(state, event.path, event.awaiting)
+    yield fx.SetTimer(event.path, "grace", event.due)
+
+
+def _execution_cancelling(state: State, event: ev.ExecutionCancelling) -> Iterator[fx.Effect]:
+    yield from _call_off(state, "", event.awaiting)
+    yield fx.SetTimer("", "grace", event.due)
+
+
+def _call_off(state: State, scope: str, awaiting: tuple[str, ...]) -> Iterator[fx.Effect]:
+    for path, run in state.open_runs(scope):
+        if path in awaiting:
+            yield fx.RequestCancel(path)
+        elif not run.blocks:
+            yield from _leave(path, run)
+
+
+def _resolved(state: State, event: ev.StepResolved) -> Iterator[fx.Effect]:
+    if event.path and event.action == "RETRY_NOW":
+        run = state.runs[event.path]
+        yield _open_again(event.path, run, run.attempt + 1)
+
+
+def _timer_set(state: State, event: ev.TimerSet) -> Iterator[fx.Effect]:
+    yield fx.SetTimer(event.path, event.timer, event.due)
+
+
+def _timer_fired(state: State, event: ev.TimerFired) -> Iterator[fx.Effect]:
+    yield fx.ClearTimer(event.path, event.timer)
+    if event.timer == "retry":
+        run = state.runs[event.path]
+        yield _open_again(event.path, run, run.attempt + 1)
+
+
+def _ended(state: State, event: ev.Event) -> Iterator[fx.Effect]:
+    for kept in state.kept.values():
+        if kept.enqueued:
+            yield fx.BuryEvent(kept.name, kept.payload, kept.event_id, "EXECUTION_ENDED")
+    yield fx.CloseExecution()
+
+
+_REACT: dict[type[ev.Event], Callable[[State, Any], Iterator[fx.Effect]]] = {
+    ev.StepScheduled: _scheduled,
+    ev.StepCompleted: _step_over,
+    ev.StepFailed: _step_over,
+    ev.StepCancelled: _step_over,
+    ev.StepSkipped: _skipped,
+    ev.StepParked: _step_over,
+    ev.StepRetryScheduled: _retry_scheduled,
+    ev.StepDeliveryLost: _delivery_lost,
+    ev.ScopeClosing: _scope_closing,
+    ev.ExecutionCancelling: _execution_cancelling,
+    ev.StepResolved: _resolved,
+    ev.TimerSet: _timer_set,
+    ev.TimerFired: _timer_fired,
+    **dict.fromkeys(ev.TERMINAL, _ended),
+}

@@ -1,0 +1,202 @@
+"""One decision in the making: the state it works on, the events and effects it has made, what is left to look at.
+
+A `Turn` owns its state while it decides: each event is applied as it is made, so that the next question sees it. If
+the append that carries the events fails, the actor throws the state away; memory is never ahead of the disk.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import msgspec
+
+from . import events as ev
+from .commands import Facts
+from .durations import format_timestamp, parse_duration, parse_timestamp
+from .effects import Continue, Effect
+from .evolve import evolve
+from .expressions import MISSING, Expression, ExpressionError, Template
+from .failures import EXPRESSION_ERROR, Failure
+from .plan import Duration, Plan, Step
+from .react import react
+from .state import State, numbers_in
+
+Nothing: Mapping[str, Any] = {}
+
+
+class Limits(msgspec.Struct, frozen=True):
+    """The limits of decisions."""
+
+    turn_events_max: int = 256
+    """Events of one decision, after which it goes on in another turn."""
+    kept_events_max: int = 1_000
+    """Events of one execution that wait for a `receive`."""
+    foreach_items_max: int = 100_000
+    """Items of one `foreach`."""
+    max_deliveries: int = 10
+    """Deliveries in a row that may be lost before the step fails with WorkerLost."""
+    cancel_grace_us: int = 10_000_000
+    """Microseconds for which answers of delivered attempts are awaited when their scope ends."""
+
+
+class Turn:
+    """A decision in the making."""
+
+    __slots__ = ("_typed_input", "agenda", "effects", "events", "facts", "ids", "limits", "plan", "state")
+
+    def __init__(self, state: State, plan: Plan, facts: Facts, limits: Limits) -> None:
+        self.state = state
+        self.plan = plan
+        self.facts = facts
+        self.limits = limits
+        self.events: list[ev.Event] = []
+        self.ids: dict[int, str] = {}
+        """Callers' event ids, by place in `events`."""
+        self.effects: list[Effect] = []
+        self.agenda: dict[str, None] = {}
+        """Paths of scopes and blocks to look at next; what they need is read from the state."""
+        self._typed_input: Any = MISSING
+
+    def emit(self, event: ev.Event, event_id: str = "") -> None:
+        """Make an event: note its effects and apply it."""
+        self.effects.extend(react(self.state, event))
+        if event_id:
+            self.ids[len(self.events)] = event_id
+        evolve(self.state, event, self.facts.now, event_id)
+        self.events.append(event)
+
+    @property
+    def is_full(self) -> bool:
+        """Whether the rest has to wait for another turn."""
+        return len(self.events) >= self.limits.turn_events_max
+
+    def cut(self) -> None:
+        """Leave the rest of the agenda to another turn."""
+        self.effects.append(Continue())
+
+    def due_in(self, delay_us: int) -> int:
+        """The moment so many microseconds from now, kept within what a timestamp can hold."""
+        return self.facts.now + min(delay_us, _FOREVER_US)
+
+    # What expressions see
+
+    def lookup(self, numbers: tuple[int, ...], extra: Mapping[str, Any] = Nothing, step: Step | None = None) -> Lookup:
+        """The roots as seen from within the items with these numbers; `extra` shadows them."""
+
+        def look(root: str, name: str) -> Any:
+            if root == "steps":
+                return self._view_of(name, numbers, extra)
+            if root in extra:
+                return extra[root]
+            handler = _ROOTS.get(root)
+            if handler is not None:
+                return handler(self)
+            return self._item(root, numbers, step)
+
+        return look
+
+    def _view_of(self, step_id: str, numbers: tuple[int, ...], extra: Mapping[str, Any]) -> Any:
+        """What `steps.<id>` gives: `result` only once it has succeeded."""
+        own = extra.get("steps", Nothing)
+        if step_id in own:
+            return own[step_id]
+        run = self.state.runs.get(self.plan.steps[step_id].path(numbers))
+        if run is None:
+            return {}
+        view: dict[str, Any] = {}
+        if run.result is not msgspec.UNSET:
+            view["result"] = run.result
+        if run.error is not None and run.state != "RETRYING":
+            view["error"] = failure_value(run.error)
+        if run.failures is not None:
+            view["failures"] = [
+                {"index": f.index, "item": f.item, "error": failure_value(f.error)} for f in run.failures
+            ]
+        return view
+
+    def _item(self, root: str, numbers: tuple[int, ...], step: Step | None) -> Any:
+        if step is None or not numbers:
+            return MISSING
+        if root == "index":
+            return numbers[-1]
+        depth = step.item_names.get(root)
+        if depth is None:
+            return MISSING
+        scope = step.path(numbers).split("[", depth + 1)[: depth + 1]
+        items = self.state.runs["[".join(scope)].items
+        return items[numbers[depth]] if items is not None else MISSING
+
+    @property
+    def typed_input(self) -> Any:
+        """The input as expressions see it (numbers as the schema says)."""
+        if self.plan.typed_input is None:
+            return self.state.input
+        if self._typed_input is MISSING:
+            self._typed_input = self.plan.typed_input(self.state.input)
+        return self._typed_input
+
+    def see(self, expression: Expression | Template, step: Step, path: str, extra: Mapping[str, Any] = Nothing) -> Any:
+        """Evaluate for a step run; raises ExpressionError."""
+        return expression.evaluate(self.lookup(numbers_in(path), extra, step))
+
+    def duration(self, duration: Duration | None, step: Step, path: str) -> int | None:
+        """Microseconds of a duration that may be an expression; raises ExpressionError."""
+        if duration is None or isinstance(duration, int):
+            return duration
+        return as_duration(self.see(duration, step, path), duration.source)
+
+
+Lookup = Callable[[str, str], Any]
+
+_FOREVER_US = 100 * 365 * 24 * 3600 * 1_000_000
+
+_ROOTS: Mapping[str, Callable[[Turn], Any]] = {
+    "input": lambda turn: turn.typed_input,
+    "vars": lambda turn: turn.state.variables,
+    "now": lambda turn: turn.facts.now,
+    "execution": lambda turn: {
+        "id": turn.state.execution_id,
+        "started_at": format_timestamp(turn.state.started_at),
+        "definition": turn.state.definition_id,
+        "version": turn.state.version,
+    },
+}
+
+
+def as_duration(value: Any, source: str) -> int:
+    """Microseconds of a duration text that an expression gave."""
+    try:
+        if isinstance(value, str):
+            return parse_duration(value)
+    except ValueError as error:
+        raise ExpressionError(str(error), source) from error
+    raise ExpressionError(f"gives {type(value).__name__}, where a duration is wanted", source)
+
+
+def as_moment(value: Any, source: str) -> int:
+    """Microseconds since the epoch of a timestamp text that an expression gave."""
+    try:
+        if isinstance(value, str):
+            return parse_timestamp(value)
+    except ValueError as error:
+        raise ExpressionError(str(error), source) from error
+    raise ExpressionError(f"gives {type(value).__name__}, where a time is wanted", source)
+
+
+def failure_value(failure: Failure) -> dict[str, Any]:
+    """A failure as expressions see it."""
+    value: dict[str, Any] = {
+        "type": failure.type,
+        "message": failure.message,
+        "details": failure.details,
+        "retryable": failure.retryable,
+    }
+    if failure.cause is not None:
+        value["cause"] = failure_value(failure.cause)
+    return value
+
+
+def expression_failure(error: ExpressionError) -> Failure:
+    """An expression error as the failure of the step that needed it."""
+    return Failure(EXPRESSION_ERROR, str(error), retryable=False)

@@ -1,0 +1,57 @@
+"""SQL in named statements: read from the .sql files beside this module, and run for many rows in few steps."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Iterable, Mapping, Sequence
+from functools import cache
+from importlib import resources
+from typing import Any
+
+_ROWS_PER_STATEMENT_MAX = 64
+
+
+@cache
+def statements(file: str) -> Mapping[str, str]:
+    """The statements of one file by name; each begins after a line `-- name: <name>`."""
+    text = resources.files(__package__).joinpath(file).read_text("utf-8")
+    parts = text.split("-- name: ")[1:]
+    return {name.strip(): body.strip() for name, _, body in (part.partition("\n") for part in parts)}
+
+
+class Many:
+    """A statement whose part between the marks is repeated once a row.
+
+    The rows go in chunks of powers of two, so that few shapes of each statement have to be prepared and kept.
+    """
+
+    def __init__(self, text: str) -> None:
+        self._head, _, rest = text.partition("/*rows*/")
+        self._row, _, self._tail = rest.partition("/*end*/")
+        self._texts: dict[int, str] = {}
+
+    def run(self, connection: sqlite3.Connection, rows: Sequence[Sequence[Any]]) -> None:
+        """Carry it out for all rows."""
+        for text, values in self._chunks(rows):
+            connection.execute(text, values)
+
+    def query(self, connection: sqlite3.Connection, rows: Sequence[Sequence[Any]]) -> list[tuple[Any, ...]]:
+        """What it finds for all rows together, in no promised order."""
+        found: list[tuple[Any, ...]] = []
+        for text, values in self._chunks(rows):
+            found += connection.execute(text, values).fetchall()
+        return found
+
+    def _chunks(self, rows: Sequence[Sequence[Any]]) -> Iterable[tuple[str, list[Any]]]:
+        start, left = 0, len(rows)
+        while left:
+            size = min(_ROWS_PER_STATEMENT_MAX, 1 << (left.bit_length() - 1))
+            chunk = rows[start : start + size] if size < len(rows) else rows
+            yield self._text(size), [value for row in chunk for value in row]
+            start, left = start + size, left - size
+
+    def _text(self, size: int) -> str:
+        text = self._texts.get(size)
+        if text is None:
+            text = self._texts[size] = self._head + ",".join([self._row] * size) + self._tail
+        return text

@@ -1,0 +1,184 @@
+-- The statements of a flush. What stands between the marks "rows" and "end" is repeated, once a row: every step of a
+-- statement lets go of the interpreter and has to win it back from a busy event loop, which costs more than the row.
+
+-- name: executions_of
+SELECT e.key, e.tenant, e.execution_id, e.status, e.state, e.definition_id, e.version, CAST(e.labels AS BLOB),
+       e.sequence, e.hash, e.started_at, e.updated_at, e.ended_at, e.incidents
+FROM (VALUES /*rows*/ (?, ?) /*end*/) AS v
+CROSS JOIN executions AS e ON e.tenant = v.column1 AND e.execution_id = v.column2
+
+-- name: executions_at
+SELECT key, tenant, execution_id, status, state, definition_id, version, CAST(labels AS BLOB),
+       sequence, hash, started_at, updated_at, ended_at, incidents
+FROM executions WHERE key IN (/*rows*/ ? /*end*/)
+
+-- name: requests_known
+SELECT r.tenant, r.request_id, r.fingerprint, r.identity, r.expires_at
+FROM (VALUES /*rows*/ (?, ?) /*end*/) AS v
+CROSS JOIN requests AS r ON r.tenant = v.column1 AND r.request_id = v.column2
+
+-- name: events_known
+SELECT e.execution, e.event_id
+FROM (VALUES /*rows*/ (?, ?) /*end*/) AS v
+CROSS JOIN events AS e ON e.execution = v.column1 AND e.event_id = v.column2
+
+-- name: inbox_known
+SELECT i.execution, i.event_id
+FROM (VALUES /*rows*/ (?, ?) /*end*/) AS v
+CROSS JOIN inbox AS i ON i.execution = v.column1 AND i.event_id = v.column2 AND i.event_id <> ''
+
+-- name: letters_known
+SELECT d.execution, d.event_id
+FROM (VALUES /*rows*/ (?, ?) /*end*/) AS v
+CROSS JOIN dead_letters AS d ON d.execution = v.column1 AND d.event_id = v.column2
+
+-- name: inbox_at
+SELECT id, execution FROM inbox WHERE id IN (/*rows*/ ? /*end*/)
+
+-- name: letters_at
+SELECT id, tenant, execution, event_id FROM dead_letters WHERE id IN (/*rows*/ ? /*end*/)
+
+-- name: definitions_at
+SELECT d.tenant, d.definition_id, d.sequence, d.published, d.latest, d.revision, CAST(d.draft AS BLOB),
+       d.created_at, d.updated_at
+FROM (VALUES /*rows*/ (?, ?) /*end*/) AS v
+CROSS JOIN definitions AS d ON d.tenant = v.column1 AND d.definition_id = v.column2
+
+-- name: revisions_at
+SELECT tenant, revision FROM revisions WHERE tenant IN (/*rows*/ ? /*end*/)
+
+-- name: insert_executions
+INSERT INTO executions (key, tenant, execution_id, shard, definition_id, version, labels, status, state, sequence,
+                        hash, started_at, updated_at, ended_at, incidents)
+VALUES /*rows*/ (?, ?, ?, ?, ?, ?, CAST(? AS TEXT), ?, ?, ?, ?, ?, ?, ?, ?) /*end*/
+
+-- name: advance_executions
+UPDATE executions SET state = v.column2, sequence = v.column3, hash = v.column4, updated_at = v.column5
+FROM (VALUES /*rows*/ (?, ?, ?, ?, ?) /*end*/) AS v WHERE key = v.column1
+
+-- name: change_executions
+UPDATE executions
+SET state = v.column2, sequence = v.column3, hash = v.column4, updated_at = v.column5, status = v.column6,
+    definition_id = v.column7, version = v.column8, labels = CAST(v.column9 AS TEXT), started_at = v.column10,
+    ended_at = v.column11, incidents = v.column12
+FROM (VALUES /*rows*/ (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?) /*end*/) AS v WHERE key = v.column1
+
+-- name: delete_labels
+DELETE FROM labels WHERE (tenant, name, value, execution) IN (VALUES /*rows*/ (?, ?, ?, ?) /*end*/)
+
+-- name: insert_labels
+INSERT INTO labels (tenant, name, value, execution) VALUES /*rows*/ (?, ?, ?, ?) /*end*/
+
+-- name: insert_events
+INSERT INTO events (position, execution, sequence, name, payload, created_at, hash, to_state, event_id, context)
+VALUES /*rows*/ (?, ?, ?, ?, CAST(? AS TEXT), ?, ?, ?, ?, CAST(? AS TEXT)) /*end*/
+
+-- name: insert_requests
+INSERT OR REPLACE INTO requests (tenant, request_id, fingerprint, identity, expires_at)
+VALUES /*rows*/ (?, ?, ?, ?, ?) /*end*/
+
+-- name: forget_requests
+DELETE FROM requests WHERE id IN (SELECT id FROM requests ORDER BY id LIMIT ?) AND expires_at <= ?
+
+-- name: insert_snapshots
+INSERT OR REPLACE INTO snapshots (execution, sequence, format, checksum, data) VALUES /*rows*/ (?, ?, ?, ?, ?) /*end*/
+
+-- name: drop_snapshots
+DELETE FROM snapshots
+WHERE execution = ?1
+  AND sequence < (SELECT sequence FROM snapshots WHERE execution = ?1 ORDER BY sequence DESC LIMIT 1 OFFSET 1)
+
+-- name: insert_inbox
+INSERT INTO inbox (id, execution, shard, kind, event_id, name, payload, context, accepted_at)
+VALUES /*rows*/ (?, ?, ?, ?, ?, ?, CAST(? AS TEXT), CAST(? AS TEXT), ?) /*end*/
+
+-- name: delete_inbox
+DELETE FROM inbox WHERE id IN (/*rows*/ ? /*end*/)
+
+-- name: requeue_letter
+INSERT INTO inbox (id, execution, shard, kind, event_id, name, payload, context, accepted_at)
+SELECT ?1, execution, ?3, 'event', event_id, name, payload, context, ?4 FROM dead_letters WHERE id = ?2
+
+-- name: delete_letters
+DELETE FROM dead_letters WHERE id IN (/*rows*/ ? /*end*/)
+
+-- name: bury_inbox
+INSERT INTO dead_letters (tenant, execution, event_id, name, payload, context, cause, message, accepted_at, died_at)
+SELECT ?2, execution, event_id, name, payload, context, ?3, ?4, accepted_at, ?5 FROM inbox WHERE id = ?1
+
+-- name: bury_events
+INSERT INTO dead_letters (tenant, execution, event_id, name, payload, context, cause, message, accepted_at, died_at)
+VALUES /*rows*/ (?, ?, ?, ?, CAST(? AS TEXT), CAST(? AS TEXT), ?, ?, ?, ?) /*end*/
+
+-- name: event_origin
+SELECT e.created_at,
+       CAST((SELECT c.context FROM events AS c
+             WHERE c.execution = e.execution AND c.sequence <= e.sequence AND c.context IS NOT NULL
+             ORDER BY c.sequence DESC LIMIT 1) AS BLOB)
+FROM events AS e WHERE e.execution = ? AND e.event_id = ?
+
+-- name: close_letters
+INSERT INTO dead_letters (tenant, execution, event_id, name, payload, context, cause, message, accepted_at, died_at)
+SELECT e.tenant, i.execution, i.event_id, i.name, i.payload, i.context, 'EXECUTION_ENDED',
+       'the execution ended before the event was processed', i.accepted_at, v.column2
+FROM (VALUES /*rows*/ (?, ?) /*end*/) AS v
+CROSS JOIN inbox AS i ON i.execution = v.column1 AND i.kind = 'event'
+CROSS JOIN executions AS e ON e.key = i.execution
+ORDER BY i.id
+
+-- name: close_inbox
+DELETE FROM inbox WHERE execution IN (/*rows*/ ? /*end*/)
+
+-- name: close_tasks
+DELETE FROM open_tasks WHERE execution IN (/*rows*/ ? /*end*/)
+
+-- name: close_timers
+DELETE FROM timers WHERE execution IN (/*rows*/ ? /*end*/)
+
+-- name: cancel_tasks
+UPDATE open_tasks SET cancel_requested = 1 WHERE (execution, path) IN (VALUES /*rows*/ (?, ?) /*end*/)
+
+-- name: delete_tasks
+DELETE FROM open_tasks WHERE (execution, path) IN (VALUES /*rows*/ (?, ?) /*end*/)
+
+-- name: put_tasks
+INSERT OR REPLACE INTO open_tasks (execution, path, shard, operation, attempt, scheduled, priority, attempt_timeout,
+                                   since, cancel_requested)
+VALUES /*rows*/ (?, ?, ?, ?, ?, ?, ?, ?, ?, ?) /*end*/
+
+-- name: delete_step_timers
+DELETE FROM timers WHERE (execution, path) IN (VALUES /*rows*/ (?, ?) /*end*/)
+
+-- name: delete_timers
+DELETE FROM timers WHERE (execution, path, timer) IN (VALUES /*rows*/ (?, ?, ?) /*end*/)
+
+-- name: put_timers
+INSERT OR REPLACE INTO timers (execution, path, timer, shard, due) VALUES /*rows*/ (?, ?, ?, ?, ?) /*end*/
+
+-- name: put_definitions
+INSERT INTO definitions (tenant, definition_id, sequence, published, latest, revision, draft, created_at, updated_at)
+VALUES (?, ?, ?, ?, ?, ?, CAST(? AS TEXT), ?, ?)
+ON CONFLICT (tenant, definition_id) DO UPDATE
+SET sequence = excluded.sequence, published = excluded.published, latest = excluded.latest,
+    revision = excluded.revision, draft = excluded.draft, updated_at = excluded.updated_at
+
+-- name: insert_definition_versions
+INSERT INTO definition_versions (tenant, definition_id, version, content, fingerprint, created_at, user_id)
+VALUES (?, ?, ?, CAST(? AS TEXT), ?, ?, ?)
+
+-- name: insert_definition_events
+INSERT INTO definition_events (tenant, definition_id, sequence, name, payload, user_id, created_at, revision)
+VALUES (?, ?, ?, ?, CAST(? AS TEXT), ?, ?, ?)
+
+-- name: put_revision
+INSERT INTO revisions (tenant, revision) VALUES (?, ?)
+ON CONFLICT (tenant) DO UPDATE SET revision = excluded.revision
+
+-- name: probe
+INSERT INTO meta (name, value) VALUES ('probe', zeroblob(131072))
+
+-- name: probe_done
+DELETE FROM meta WHERE name = 'probe'
+
+-- name: probed
+INSERT INTO meta (name, value) VALUES ('probed', 1) ON CONFLICT (name) DO UPDATE SET value = value + 1
