@@ -1,8 +1,7 @@
 """Writes the generated code of the contract next to its .proto files: ``python proto/generate.py``.
 
-The code is committed, so that nobody needs a protobuf compiler to use Callboard; a test regenerates it with ``generate``
-and compares bytes. The tools are those of the extra ``dev``, with exact versions, because another version writes other
-bytes.
+The code is committed, so that nobody needs a protobuf compiler to use Callboard; a test regenerates it and compares
+bytes. The tools are those of the extra ``dev``, with exact versions: another version writes other bytes.
 """
 
 import shutil
@@ -44,8 +43,9 @@ def generate(root: Path) -> None:
         f"--pyi_out={root}",
         f"--grpc_python_out={root}",
         # grpc's own plugin writes untyped code; this one types it, for blocking and asynchronous callers alike.
+        # Servicers are concrete to the type checker too, as they are: what one does not override is UNIMPLEMENTED.
         f"--plugin=protoc-gen-mypy_grpc={_stub_plugin()}",
-        f"--mypy_grpc_out={root}",
+        f"--mypy_grpc_out=quiet,generate_concrete_servicer_stubs:{root}",
     )
     _drop_empty_services(root / PACKAGE)
 

@@ -150,7 +150,9 @@ class _JsonText:
 
     def _doubled(self, name: str, at: int) -> None:
         line, column = self._place(at)
-        self.doubled.append(Violation("", f"the key {name!r} stands here twice", "DUPLICATE_KEY", self._name, line, column))
+        self.doubled.append(
+            Violation("", f"the key {name!r} stands here twice", "DUPLICATE_KEY", self._name, line, column)
+        )
 
     def _unexpected(self, at: int, wanted: str) -> NoReturn:
         found = _WORD.match(self._text, at)

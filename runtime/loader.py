@@ -113,11 +113,17 @@ class _YamlText:
             yield from yaml.parse(self._text, Loader=_LOADER)
         except yaml.MarkedYAMLError as error:
             mark = error.problem_mark or error.context_mark
-            place = _place(mark) if mark else Place(0, 0)
+            place = self._within(_place(mark)) if mark else Place(0, 0)
             words = " ".join(part for part in (error.context, error.problem) if part)
             self._refuse(place, f"not YAML: {words}", "SYNTAX")
         except yaml.reader.ReaderError as error:
             self._refuse(self._at_offset(error.position), f"not YAML: {error.reason}", "SYNTAX")
+
+    def _within(self, place: Place) -> Place:
+        """The parser places what is missing at the end behind the last line."""
+        if place.line <= len(self._lines):
+            return place
+        return Place(len(self._lines), len(self._lines[-1]) + 1)
 
     def _at_offset(self, position: Any) -> Place:
         """The place of a character the YAML reader refused; the C parser counts bytes."""
@@ -151,7 +157,8 @@ class _YamlText:
             self._refuse(place, "a key must be plain text, not a list or an object", "INVALID_KEY")
         self._count(1, 0, place)
         self._open.append(_Open(place, event.anchor, [] if isinstance(event, yaml.SequenceStartEvent) else None))
-        self._anchors.pop(event.anchor, None)
+        if event.anchor:
+            self._anchors.pop(event.anchor, None)
 
     def _end(self) -> None:
         ended = self._open.pop()

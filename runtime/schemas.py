@@ -9,7 +9,7 @@ from __future__ import annotations
 import functools
 import itertools
 from collections.abc import Iterator, Mapping
-from typing import Any, Final, NoReturn, cast
+from typing import Any, Final, NoReturn
 
 import jsonschema_rs
 
@@ -32,15 +32,16 @@ def check_schema(schema: Mapping[str, Any], reading: Reading | None = None) -> t
     """Everything that keeps this from being a schema to check inputs with; located where the reading is given."""
     problems = Problems(reading.root, reading.source) if reading else Problems(Node(None))
     if str(schema.get("$schema", META_SCHEMA)).rstrip("#") != META_SCHEMA:
-        problems.add(("input_schema", "$schema"), f"only JSON Schema 2020-12 ({META_SCHEMA}) is known", "INVALID_SCHEMA")
-        return tuple(problems.found)
+        message = f"only JSON Schema 2020-12 ({META_SCHEMA}) is known"
+        problems.add(("input_schema", "$schema"), message, "INVALID_SCHEMA")
+        return problems.found
     for path, reference in _remote_references(schema, ("input_schema",)):
         problems.add(path, f"{reference!r} is not in this schema, and nothing is fetched", "INVALID_SCHEMA")
     for error in _meta_validator().iter_errors(dict(schema)):
         problems.add(("input_schema", *error.instance_path), _message(error), "INVALID_SCHEMA")
     if not problems.found:
         _check_compiles(schema, problems)
-    return tuple(problems.found)
+    return problems.found
 
 
 def _check_compiles(schema: Mapping[str, Any], problems: Problems) -> None:
@@ -103,11 +104,13 @@ def _remote_references(schema: Any, path: Path) -> Iterator[tuple[Path, str]]:
 
 def _references(value: Any, path: Path) -> Iterator[tuple[Path, str]]:
     if isinstance(value, list):
-        for number, entry in enumerate(cast("list[Any]", value)):
+        entries: list[Any] = value
+        for number, entry in enumerate(entries):
             yield from _references(entry, (*path, number))
     if not isinstance(value, dict):
         return
-    for name, item in cast("dict[str, Any]", value).items():
+    fields: dict[str, Any] = value
+    for name, item in fields.items():
         if name in ("$ref", "$dynamicRef") and isinstance(item, str):
             if not item.startswith("#") and item != META_SCHEMA:
                 yield (*path, name), item
@@ -117,9 +120,11 @@ def _references(value: Any, path: Path) -> Iterator[tuple[Path, str]]:
 
 def _keys(value: Any) -> Iterator[str]:
     if isinstance(value, list):
-        for entry in cast("list[Any]", value):
+        entries: list[Any] = value
+        for entry in entries:
             yield from _keys(entry)
     if isinstance(value, dict):
-        for name, item in cast("dict[str, Any]", value).items():
+        fields: dict[str, Any] = value
+        for name, item in fields.items():
             yield name
             yield from _keys(item)

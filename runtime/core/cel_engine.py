@@ -13,8 +13,8 @@ from math import isfinite
 from typing import Any, Final, cast
 from zoneinfo import ZoneInfo
 
-from cel_expr_python import cel
-from cel_expr_python.ext import ext_math, ext_optional, ext_strings
+from cel_expr_python import cel  # pyright: ignore[reportMissingTypeStubs]
+from cel_expr_python.ext import ext_math, ext_optional, ext_strings  # pyright: ignore[reportMissingTypeStubs]
 
 from . import cel_tree
 from .durations import format_seconds, format_timestamp, from_datetime

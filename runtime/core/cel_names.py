@@ -189,18 +189,21 @@ def closest(name: str, known: Iterable[str]) -> str:
 
 # --- messages ----------------------------------------------------------------------------------------------------
 
-_FUNCTIONS: Final = frozenset(
-    (
-        "add_months all bool bytes ceil charAt contains double duration dyn endsWith exists exists_one filter first"
-        " floor format getDate getDayOfMonth getDayOfWeek getDayOfYear getFullYear getHours getMilliseconds getMinutes"
-        " getMonth getSeconds greatest has hasValue indexOf int join last lastIndexOf least lowerAscii map matches none"
-        " of ofNonZeroValue optFlatMap optMap or orValue quote replace reverse round size split startsWith string"
-        " substring timestamp trim trunc type uint upperAscii value"
-    ).split()
-)
+# fmt: off
+_FUNCTIONS: Final = frozenset([
+    "add_months", "all", "bool", "bytes", "ceil", "charAt", "contains", "double", "duration", "dyn", "endsWith",
+    "exists", "exists_one", "filter", "first", "floor", "format", "getDate", "getDayOfMonth", "getDayOfWeek",
+    "getDayOfYear", "getFullYear", "getHours", "getMilliseconds", "getMinutes", "getMonth", "getSeconds", "greatest",
+    "has", "hasValue", "indexOf", "int", "join", "last", "lastIndexOf", "least", "lowerAscii", "map", "matches",
+    "none", "of", "ofNonZeroValue", "optFlatMap", "optMap", "or", "orValue", "quote", "replace", "reverse", "round",
+    "size", "split", "startsWith", "string", "substring", "timestamp", "trim", "trunc", "type", "uint", "upperAscii",
+    "value",
+])
+# fmt: on
 _UNDECLARED: Final = re.compile(r"undeclared reference to '([^']*)'")
 _CHECKED_OPERATOR: Final = re.compile(r"found no matching overload for '([^']*)' applied to '\((.*)\)'")
 _FAILED_OPERATOR: Final = re.compile(r"No matching overloads found : (\S+?)\((.*)\)")
+_EXPECTATION: Final = re.compile(r" expecting \{.*\}$")
 _NUMBER_KINDS: Final = ({"int", "double"}, {"int64", "double"})
 
 
@@ -224,8 +227,10 @@ def readable(text: str) -> str:
     """A message of the library with operators as people write them and without its internals."""
     match = _CHECKED_OPERATOR.match(text) or _FAILED_OPERATOR.match(text)
     if match is None:
-        return text.replace(" (in container '')", "")
-    operator = match[1].strip("_").replace("_", "").removeprefix("@") or match[1]
+        if "recursion" in text:
+            return "the expression is nested too deep, or has too many operators in a row (32)"
+        return _EXPECTATION.sub("", text.replace(" (in container '')", ""))
+    operator = match[1].replace("_", "") if match[1][:1] in "_-!" else match[1].removeprefix("@")
     kinds = match[2].replace("int64", "int").replace("google.protobuf.", "")
     return f"`{operator}` does not work on ({kinds})"
 

@@ -83,6 +83,8 @@ Raw: TypeAlias = int | bytes | Node
 
 
 class Tree(NamedTuple):
+    """What was read: the nodes and where they stand in the source."""
+
     root: Node
     positions: dict[int, int]
     """Node id to the offset in the source text, in characters from 0."""

@@ -96,6 +96,9 @@ class Resolve(msgspec.Struct, frozen=True):
 class Proceed(msgspec.Struct, frozen=True):
     """Go on with a decision that was cut at `turn_events_max`."""
 
+    left: dict[str, None] | None = None
+    """What it had still to look at; None (after a restart): to be found from the state."""
+
 
 Command: TypeAlias = Union[  # noqa: UP007 - a closed list reads best one a line
     Start,

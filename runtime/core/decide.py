@@ -44,6 +44,10 @@ class Accepted(msgspec.Struct, frozen=True):
     event_ids: Mapping[int, str]
     """Callers' event ids, by place in `events`."""
     effects: list[Effect]
+    states: Mapping[int, str]
+    """The execution's `state` where an event changed it, by place in `events`."""
+    left: dict[str, None]
+    """What a decision that was cut has still to look at: for `Proceed`."""
 
 
 Decision: TypeAlias = Union[Accepted, Refusal]  # noqa: UP007
@@ -56,7 +60,7 @@ def decide(state: State, plan: Plan, command: cmd.Command, facts: cmd.Facts, lim
     if refusal is not None:
         return refusal
     settle(turn)
-    return Accepted(turn.events, turn.ids, turn.effects)
+    return Accepted(turn.events, turn.ids, turn.effects, turn.states, turn.agenda)
 
 
 def _start(turn: Turn, command: cmd.Start) -> Refusal | None:
@@ -342,8 +346,12 @@ def _resolve_end(turn: Turn, command: cmd.Resolve, failure: Failure) -> None:
 
 
 def _proceed(turn: Turn, command: cmd.Proceed) -> Refusal | None:
-    if not turn.state.status.ended and not turn.state.cancelling and not turn.state.incidents.get(""):
+    if turn.state.status.ended or turn.state.cancelling:
+        return None
+    if command.left is None:
         unsettled(turn)
+    else:
+        turn.agenda.update(command.left)
     return None
 
 

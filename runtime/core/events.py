@@ -250,8 +250,13 @@ TYPES: dict[str, type[Event]] = {kind.__name__: kind for kind in Event.__args__}
 
 
 def category(name: str) -> str:
-    """The `event_type` of a stored event name: what it is about (execution, step, timer or message)."""
-    for prefix, kind in (("Execution", "execution"), ("Timer", "timer"), ("Event", "message")):
+    """The `event_type` of a stored event name: execution, step, timer, event or control."""
+    if name in _CONTROL:
+        return "control"
+    for prefix, kind in (("Execution", "execution"), ("Timer", "timer"), ("Event", "event")):
         if name.startswith(prefix):
             return kind
     return "step"
+
+
+_CONTROL = frozenset({"StepResolved", "ExecutionCancelling", "ExecutionTerminated"})

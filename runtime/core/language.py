@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping
-from typing import Any, Final, cast
+from typing import Any, Final
 
 import msgspec
 
@@ -87,8 +87,8 @@ RESERVED_STEP_IDS: Final = frozenset({"on_error"})
 """Parts of paths that are not steps."""
 
 CEL_WORDS: Final = frozenset(
-    """as break const continue else false for function if import in let loop namespace null package return true var void
-    while""".split()
+    ("as", "break", "const", "continue", "else", "false", "for", "function", "if", "import", "in", "let", "loop")
+    + ("namespace", "null", "package", "return", "true", "var", "void", "while")
 )
 
 STATE_CHARACTERS_MAX: Final = 255
@@ -106,7 +106,7 @@ def not_executed(part: msgspec.Struct, path: Path = ()) -> Iterator[tuple[Path, 
     refused = NOT_EXECUTED.get(type(part), frozenset())
     for name, key in zip(part.__struct_fields__, part.__struct_encode_fields__, strict=True):
         value = getattr(part, name)
-        if value is None or value in ("", (), {}) and name not in KINDS:
+        if value is None or (value in ("", (), {}) and name not in KINDS):
             continue
         here = (*path, key)
         if name in refused:
@@ -121,7 +121,8 @@ def _inside(value: Any, path: Path) -> Iterator[tuple[Path, str]]:
     if isinstance(value, msgspec.Struct):
         yield from not_executed(value, path)
     elif isinstance(value, tuple):
-        for number, entry in enumerate(cast("tuple[Any, ...]", value)):
+        entries: tuple[Any, ...] = value
+        for number, entry in enumerate(entries):
             yield from _inside(entry, (*path, number))
 
 

@@ -126,13 +126,17 @@ class _Planting:
                     raise _refuse(path, "half of a surrogate pair is no character", "INVALID_TEXT")
                 return Node(value)
             case list() | tuple():
-                entries: Iterable[Any] = value
-                return Node([self.plant(entry, (*path, number)) for number, entry in enumerate(entries)])
+                return self._list(value, path)
             case dict():
-                fields: Mapping[Any, Any] = value
-                return Node({self._key(key, path): self.plant(item, (*path, str(key))) for key, item in fields.items()})
+                return self._object(value, path)
             case _:
                 raise _refuse(path, f"a {type(value).__name__} has no JSON form", "INVALID_TYPE")
+
+    def _list(self, entries: Iterable[Any], path: Path) -> Node:
+        return Node([self.plant(entry, (*path, number)) for number, entry in enumerate(entries)])
+
+    def _object(self, fields: Mapping[Any, Any], path: Path) -> Node:
+        return Node({self._key(key, path): self.plant(item, (*path, str(key))) for key, item in fields.items()})
 
     def _key(self, key: Any, path: Path) -> str:
         if not isinstance(key, str) or not whole_unicode(key):
@@ -161,12 +165,22 @@ def _refuse(path: Path, message: str, code: str) -> Refused:
 
 
 class Problems:
-    """Collects located violations of one tree."""
+    """Collects located violations of one tree, each once."""
 
-    def __init__(self, root: Node, source: str = "", found: Iterable[Violation] = ()) -> None:
+    def __init__(self, root: Node, source: str = "") -> None:
         self._root = root
         self._source = source
-        self.found: list[Violation] = list(found)
+        self._found: dict[Violation, Path] = {}
+
+    @property
+    def found(self) -> tuple[Violation, ...]:
+        """What was added, in order."""
+        return tuple(self._found)
+
+    @property
+    def paths(self) -> Mapping[Violation, Path]:
+        """What was added, with the paths as they were given."""
+        return self._found
 
     def add(
         self,
@@ -181,8 +195,7 @@ class Problems:
         """Add one. `at`: line and column within the scalar's text; `key`: the field's name is meant, not its value."""
         place = self._place(path, at, key)
         violation = Violation(render(path), message, code, self._source, place.line, place.column, warning)
-        if violation not in self.found[-8:]:
-            self.found.append(violation)
+        self._found.setdefault(violation, path)
 
     def where(self, path: Path) -> str:
         """A path, with its line where it is known, for messages that name a second place."""
@@ -204,13 +217,13 @@ class Problems:
 
 def _enter(node: Node, part: str | int) -> tuple[Node, Place] | None:
     """The node one level below, and where its key stands; None where there is none."""
-    match node.value:
-        case list() if isinstance(part, int) and part < len(node.value):
-            return node.value[part], node.value[part].place
-        case dict() if isinstance(part, str):
-            for name in spellings(part):
-                if name in node.value:
-                    return node.value[name], node.keys.get(name, node.value[name].place)
+    value = node.value
+    if isinstance(value, list) and isinstance(part, int) and part < len(value):
+        return value[part], value[part].place
+    if isinstance(value, dict) and isinstance(part, str):
+        for name in spellings(part):
+            if name in value:
+                return value[name], node.keys.get(name, value[name].place)
     return None
 
 

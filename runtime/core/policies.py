@@ -19,6 +19,8 @@ ReadDuration = Callable[[str, Path], Duration | None]
 
 BACKOFF_FACTOR_MAX = 1_000.0
 
+_DEFAULT = RetryPolicy()
+
 
 def merged(own: _Part | None, default: _Part | None, empty: _Part) -> _Part:
     """Field by field: a step's own where it is set, else the default's."""
@@ -33,9 +35,9 @@ def merged(own: _Part | None, default: _Part | None, empty: _Part) -> _Part:
 def retry_policy(retry: lang.Retry) -> RetryPolicy:
     """The policy of merged fields that `check_retry` has nothing against."""
     return RetryPolicy(
-        max_attempts=1 if retry.max_attempts is None else retry.max_attempts,
-        initial_backoff=constant(retry.initial_backoff, RetryPolicy.initial_backoff),
-        backoff_factor=2.0 if retry.backoff_factor is None else retry.backoff_factor,
+        max_attempts=_DEFAULT.max_attempts if retry.max_attempts is None else retry.max_attempts,
+        initial_backoff=constant(retry.initial_backoff, _DEFAULT.initial_backoff),
+        backoff_factor=_DEFAULT.backoff_factor if retry.backoff_factor is None else retry.backoff_factor,
         max_backoff=constant(retry.max_backoff, None),
         jitter=retry.jitter or 0.0,
         retry_on=retry.retry_on,
@@ -82,7 +84,7 @@ def check_retry(retry: lang.Retry, path: Path, problems: Problems) -> None:
 
 def check_merged(retry: lang.Retry, path: Path, problems: Problems) -> None:
     """The sense of the fields together, once the defaults are in."""
-    first = constant(retry.initial_backoff, RetryPolicy.initial_backoff)
+    first = constant(retry.initial_backoff, _DEFAULT.initial_backoff)
     longest = constant(retry.max_backoff, None)
     if longest is not None and first > longest:
         written = retry.initial_backoff or "1s (the default)"

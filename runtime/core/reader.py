@@ -50,9 +50,9 @@ def read_definition(root: Node, source: str = "") -> Reading:
     reader = _Reader(problems)
     if root.value is None:
         reader.wrong((), "a definition is an object with `id` and `steps`; this one is empty", "EMPTY")
-        return Reading(Definition(), root, source, tuple(problems.found), ((),))
+        return Reading(Definition(), root, source, problems.found, ((),))
     definition = reader.struct(Definition, root, ())
-    return Reading(definition, root, source, tuple(problems.found), tuple(reader.broken))
+    return Reading(definition, root, source, problems.found, tuple(reader.broken))
 
 
 _Reads = Callable[["_Reader", Node, Path], Any]

@@ -65,7 +65,7 @@ class Refusal(msgspec.Struct, frozen=True):
     resource: str = ""
 
 
-class Refused(Exception):  # noqa: N818 - it is a refusal, not an error of ours
+class Refused(Exception):
     """Carries a refusal up to the edge; catch it to read `.refusal`."""
 
     def __init__(self, refusal: Refusal) -> None:

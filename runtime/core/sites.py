@@ -113,7 +113,8 @@ def sight(target: Site, spot: Spot) -> Sight:
     places = dict(_places(spot))
     conditions: list[str] = []
     skippable: list[str] = []
-    site, came_from = target, None
+    site: Site = target
+    came_from: Stretch | None = None
     while site.stretch not in places:
         _note_condition(site, conditions, skippable)
         if site.stretch.kind is StretchKind.ITEM:

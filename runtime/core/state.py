@@ -101,7 +101,7 @@ STEP_TRANSITIONS: Mapping[StepState, frozenset[StepState]] = {
 }
 
 
-class IllegalTransition(Exception):  # noqa: N818 - names what happened
+class IllegalTransition(Exception):
     """An event does not fit the state: the history is damaged or the engine has a defect. Nothing is appended."""
 
 

@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from typing import TypeAlias
 
 from . import definition as lang
+from .expressions import RESERVED_WORDS
 from .language import (
     ALL_ROOTS,
     CEL_WORDS,
@@ -136,7 +137,9 @@ class Survey:
         for number, case in enumerate(switch.cases):
             here = (*path, number)
             if not case.when:
-                self.problems.add((*here, "when"), "a case needs a condition; what is left goes to `default`", "REQUIRED")
+                self.problems.add(
+                    (*here, "when"), "a case needs a condition; what is left goes to `default`", "REQUIRED"
+                )
             self._stretch(StretchKind.CASE, case.steps, (*here, "steps"), site, when=case.when)
         if switch.default:
             self._stretch(StretchKind.CASE, switch.default, (*site.path, "switch", "default"), site)
@@ -147,10 +150,12 @@ class Survey:
         if not foreach.items:
             problems.add((*path, "items"), "a `foreach` needs `items`, an expression that gives a list", "REQUIRED")
         if foreach.max_concurrency is not None and foreach.max_concurrency < 1:
-            problems.add((*path, "max_concurrency"), "must be at least 1; absent, all items run at once", "OUT_OF_RANGE")
+            problems.add(
+                (*path, "max_concurrency"), "must be at least 1; absent, all items run at once", "OUT_OF_RANGE"
+            )
         if foreach.max_failures and foreach.on_item_error is not lang.OnItemError.CONTINUE:
             problems.add((*path, "max_failures"), "is for `on_item_error: CONTINUE` only", "CONFLICT")
-        if name and (not ITEM_NAME.fullmatch(name) or name in CEL_WORDS):
+        if name and (not ITEM_NAME.fullmatch(name) or name in RESERVED_WORDS):
             problems.add((*path, "as"), f"{name!r} is not a name that CEL can read", "INVALID_ID")
         elif name in ALL_ROOTS - {DEFAULT_ITEM_NAME}:
             problems.add((*path, "as"), f"{name!r} would hide the root of that name", "INVALID_ID")
@@ -202,7 +207,9 @@ def _check_task(task: lang.TaskStep, path: Path, problems: Problems) -> None:
         if not value:
             problems.add((*path, name), f"a task needs `{name}`", "REQUIRED")
         elif name == "operation" and "." in value:
-            problems.add((*path, name), f"{value!r} holds a dot; what stands before it belongs to `service`", "INVALID_ID")
+            problems.add(
+                (*path, name), f"{value!r} holds a dot; what stands before it belongs to `service`", "INVALID_ID"
+            )
         elif not pattern.fullmatch(value):
             problems.add((*path, name), f"{value!r} is not a name of a {name}", "INVALID_ID")
     if task.priority is not None and abs(task.priority) > PRIORITY_MAX:

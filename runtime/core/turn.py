@@ -43,7 +43,7 @@ class Limits(msgspec.Struct, frozen=True):
 class Turn:
     """A decision in the making."""
 
-    __slots__ = ("_typed_input", "agenda", "effects", "events", "facts", "ids", "limits", "plan", "state")
+    __slots__ = ("_typed_input", "agenda", "effects", "events", "facts", "ids", "limits", "plan", "state", "states")
 
     def __init__(self, state: State, plan: Plan, facts: Facts, limits: Limits) -> None:
         self.state = state
@@ -53,6 +53,8 @@ class Turn:
         self.events: list[ev.Event] = []
         self.ids: dict[int, str] = {}
         """Callers' event ids, by place in `events`."""
+        self.states: dict[int, str] = {}
+        """The execution's `state` where an event changed it, by place in `events`."""
         self.effects: list[Effect] = []
         self.agenda: dict[str, None] = {}
         """Paths of scopes and blocks to look at next; what they need is read from the state."""
@@ -63,7 +65,10 @@ class Turn:
         self.effects.extend(react(self.state, event))
         if event_id:
             self.ids[len(self.events)] = event_id
+        before = self.state.state
         evolve(self.state, event, self.facts.now, event_id)
+        if self.state.state != before:
+            self.states[len(self.events)] = self.state.state
         self.events.append(event)
 
     @property

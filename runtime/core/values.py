@@ -14,7 +14,7 @@ import json
 import re
 from collections.abc import Callable, Iterable
 from math import isfinite
-from typing import Any, Final, NoReturn, TypeAlias, cast
+from typing import Any, Final, NoReturn, TypeAlias, TypeGuard, cast
 
 import msgspec
 
@@ -72,9 +72,8 @@ def revive(value: Any) -> Value:
         if OPAQUE_KEY in members:
             return msgspec.convert(members, Opaque)
         return {key: revive(item) for key, item in members.items()}
-    if isinstance(value, list):
-        items: list[Any] = value
-        return [revive(item) for item in items]
+    if _is_list(value):
+        return [revive(item) for item in value]
     return cast(Value, value)
 
 
@@ -121,6 +120,11 @@ _SPACED_COLON: Final = b" :"  # would make a key end in something other than `":
 _KEY_END: Final = b'":'
 
 
+def _is_list(value: object) -> TypeGuard[list[Any]]:
+    """`isinstance` alone proves a list of unknown items to one type checker and a list of anything to the other."""
+    return isinstance(value, list)
+
+
 class _LookCloser(Exception):
     """The fast way met something that has to be explained."""
 
@@ -133,7 +137,7 @@ def _count_keys(value: Any, depth_left: int) -> int:
             raise _LookCloser
         items = members.values()
         count = len(members)
-    elif isinstance(value, list):
+    elif _is_list(value):
         items = value
         count = 0
     else:

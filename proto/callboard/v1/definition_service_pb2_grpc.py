@@ -33,9 +33,9 @@ class DefinitionServiceStub:
     definition is wholly old or wholly new, and the same call again finishes or starts clean. Every change gets the next
     revision of one sequence of the tenant; a later call with `min_revision` never sees anything older, on any node.
 
-    `request_id` (AIP-155): the same id and the same request within 24 hours have the same effect once; the repeat answers
-    with the same identity and the resource as it is now. With another request: INVALID_ARGUMENT REQUEST_ID_REUSED.
-    Refusals are not remembered.
+    `request_id` (AIP-155): the same id and the same request within 24 hours have the same effect once; the repeat
+    answers with the same identity and the resource as it is now. With another request: INVALID_ARGUMENT
+    REQUEST_ID_REUSED. Refusals are not remembered.
     """
 
     def __init__(self, channel):
@@ -124,9 +124,9 @@ class DefinitionServiceServicer:
     definition is wholly old or wholly new, and the same call again finishes or starts clean. Every change gets the next
     revision of one sequence of the tenant; a later call with `min_revision` never sees anything older, on any node.
 
-    `request_id` (AIP-155): the same id and the same request within 24 hours have the same effect once; the repeat answers
-    with the same identity and the resource as it is now. With another request: INVALID_ARGUMENT REQUEST_ID_REUSED.
-    Refusals are not remembered.
+    `request_id` (AIP-155): the same id and the same request within 24 hours have the same effect once; the repeat
+    answers with the same identity and the resource as it is now. With another request: INVALID_ARGUMENT
+    REQUEST_ID_REUSED. Refusals are not remembered.
     """
 
     def PutDraft(self, request, context):
@@ -160,7 +160,8 @@ class DefinitionServiceServicer:
     def RetractDefinition(self, request, context):
         """Takes the published version back: no new starts, triggers off; running executions go on. On one that is retracted
         nothing changes.
-        Errors: NOT_FOUND DEFINITION_NOT_FOUND; FAILED_PRECONDITION DEFINITION_NOT_PUBLISHED; ABORTED ETAG_MISMATCH, LOST_RACE.
+        Errors: NOT_FOUND DEFINITION_NOT_FOUND; FAILED_PRECONDITION DEFINITION_NOT_PUBLISHED; ABORTED ETAG_MISMATCH,
+        LOST_RACE.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -338,9 +339,9 @@ class DefinitionService:
     definition is wholly old or wholly new, and the same call again finishes or starts clean. Every change gets the next
     revision of one sequence of the tenant; a later call with `min_revision` never sees anything older, on any node.
 
-    `request_id` (AIP-155): the same id and the same request within 24 hours have the same effect once; the repeat answers
-    with the same identity and the resource as it is now. With another request: INVALID_ARGUMENT REQUEST_ID_REUSED.
-    Refusals are not remembered.
+    `request_id` (AIP-155): the same id and the same request within 24 hours have the same effect once; the repeat
+    answers with the same identity and the resource as it is now. With another request: INVALID_ARGUMENT
+    REQUEST_ID_REUSED. Refusals are not remembered.
     """
 
     @staticmethod

@@ -34,9 +34,9 @@ class DefinitionServiceStub:
     definition is wholly old or wholly new, and the same call again finishes or starts clean. Every change gets the next
     revision of one sequence of the tenant; a later call with `min_revision` never sees anything older, on any node.
 
-    `request_id` (AIP-155): the same id and the same request within 24 hours have the same effect once; the repeat answers
-    with the same identity and the resource as it is now. With another request: INVALID_ARGUMENT REQUEST_ID_REUSED.
-    Refusals are not remembered.
+    `request_id` (AIP-155): the same id and the same request within 24 hours have the same effect once; the repeat
+    answers with the same identity and the resource as it is now. With another request: INVALID_ARGUMENT
+    REQUEST_ID_REUSED. Refusals are not remembered.
     """
 
     @_typing.overload
@@ -62,7 +62,8 @@ class DefinitionServiceStub:
     RetractDefinition: _grpc.UnaryUnaryMultiCallable[_definition_service_pb2.RetractDefinitionRequest, _definition_service_pb2.RetractDefinitionResponse]
     """Takes the published version back: no new starts, triggers off; running executions go on. On one that is retracted
     nothing changes.
-    Errors: NOT_FOUND DEFINITION_NOT_FOUND; FAILED_PRECONDITION DEFINITION_NOT_PUBLISHED; ABORTED ETAG_MISMATCH, LOST_RACE.
+    Errors: NOT_FOUND DEFINITION_NOT_FOUND; FAILED_PRECONDITION DEFINITION_NOT_PUBLISHED; ABORTED ETAG_MISMATCH,
+    LOST_RACE.
     """
     DeleteDefinition: _grpc.UnaryUnaryMultiCallable[_definition_service_pb2.DeleteDefinitionRequest, _definition_service_pb2.DeleteDefinitionResponse]
     """Deletes one version or the whole definition. It stays as a tombstone until nothing refers to it.
@@ -117,9 +118,9 @@ class DefinitionServiceAsyncStub(DefinitionServiceStub):
     definition is wholly old or wholly new, and the same call again finishes or starts clean. Every change gets the next
     revision of one sequence of the tenant; a later call with `min_revision` never sees anything older, on any node.
 
-    `request_id` (AIP-155): the same id and the same request within 24 hours have the same effect once; the repeat answers
-    with the same identity and the resource as it is now. With another request: INVALID_ARGUMENT REQUEST_ID_REUSED.
-    Refusals are not remembered.
+    `request_id` (AIP-155): the same id and the same request within 24 hours have the same effect once; the repeat
+    answers with the same identity and the resource as it is now. With another request: INVALID_ARGUMENT
+    REQUEST_ID_REUSED. Refusals are not remembered.
     """
 
     def __init__(self, channel: _aio.Channel) -> None: ...
@@ -142,7 +143,8 @@ class DefinitionServiceAsyncStub(DefinitionServiceStub):
     RetractDefinition: _aio.UnaryUnaryMultiCallable[_definition_service_pb2.RetractDefinitionRequest, _definition_service_pb2.RetractDefinitionResponse]  # type: ignore[assignment]
     """Takes the published version back: no new starts, triggers off; running executions go on. On one that is retracted
     nothing changes.
-    Errors: NOT_FOUND DEFINITION_NOT_FOUND; FAILED_PRECONDITION DEFINITION_NOT_PUBLISHED; ABORTED ETAG_MISMATCH, LOST_RACE.
+    Errors: NOT_FOUND DEFINITION_NOT_FOUND; FAILED_PRECONDITION DEFINITION_NOT_PUBLISHED; ABORTED ETAG_MISMATCH,
+    LOST_RACE.
     """
     DeleteDefinition: _aio.UnaryUnaryMultiCallable[_definition_service_pb2.DeleteDefinitionRequest, _definition_service_pb2.DeleteDefinitionResponse]  # type: ignore[assignment]
     """Deletes one version or the whole definition. It stays as a tombstone until nothing refers to it.
@@ -188,7 +190,7 @@ class DefinitionServiceAsyncStub(DefinitionServiceStub):
     SCHEMA_MISMATCH, INVALID_JSON.
     """
 
-class DefinitionServiceServicer(metaclass=_abc_1.ABCMeta):
+class DefinitionServiceServicer:
     """DefinitionService publishes, retracts and deletes definitions. The tenant is that of the request metadata
     `callboard-tenant`; absent, it is `default`.
 
@@ -196,12 +198,11 @@ class DefinitionServiceServicer(metaclass=_abc_1.ABCMeta):
     definition is wholly old or wholly new, and the same call again finishes or starts clean. Every change gets the next
     revision of one sequence of the tenant; a later call with `min_revision` never sees anything older, on any node.
 
-    `request_id` (AIP-155): the same id and the same request within 24 hours have the same effect once; the repeat answers
-    with the same identity and the resource as it is now. With another request: INVALID_ARGUMENT REQUEST_ID_REUSED.
-    Refusals are not remembered.
+    `request_id` (AIP-155): the same id and the same request within 24 hours have the same effect once; the repeat
+    answers with the same identity and the resource as it is now. With another request: INVALID_ARGUMENT
+    REQUEST_ID_REUSED. Refusals are not remembered.
     """
 
-    @_abc_1.abstractmethod
     def PutDraft(
         self,
         request: _definition_service_pb2.PutDraftRequest,
@@ -212,7 +213,6 @@ class DefinitionServiceServicer(metaclass=_abc_1.ABCMeta):
         Errors: INVALID_ARGUMENT INVALID_DEFINITION, UNKNOWN_FIELD, LIMIT_EXCEEDED; ABORTED ETAG_MISMATCH.
         """
 
-    @_abc_1.abstractmethod
     def PublishDefinition(
         self,
         request: _definition_service_pb2.PublishDefinitionRequest,
@@ -225,7 +225,6 @@ class DefinitionServiceServicer(metaclass=_abc_1.ABCMeta):
         INTERNAL STAGE_FAILED.
         """
 
-    @_abc_1.abstractmethod
     def BatchPublish(
         self,
         request: _definition_service_pb2.BatchPublishRequest,
@@ -235,7 +234,6 @@ class DefinitionServiceServicer(metaclass=_abc_1.ABCMeta):
         Errors: those of PublishDefinition, located by definition.
         """
 
-    @_abc_1.abstractmethod
     def RetractDefinition(
         self,
         request: _definition_service_pb2.RetractDefinitionRequest,
@@ -243,10 +241,10 @@ class DefinitionServiceServicer(metaclass=_abc_1.ABCMeta):
     ) -> _typing.Union[_definition_service_pb2.RetractDefinitionResponse, _abc.Awaitable[_definition_service_pb2.RetractDefinitionResponse]]:
         """Takes the published version back: no new starts, triggers off; running executions go on. On one that is retracted
         nothing changes.
-        Errors: NOT_FOUND DEFINITION_NOT_FOUND; FAILED_PRECONDITION DEFINITION_NOT_PUBLISHED; ABORTED ETAG_MISMATCH, LOST_RACE.
+        Errors: NOT_FOUND DEFINITION_NOT_FOUND; FAILED_PRECONDITION DEFINITION_NOT_PUBLISHED; ABORTED ETAG_MISMATCH,
+        LOST_RACE.
         """
 
-    @_abc_1.abstractmethod
     def DeleteDefinition(
         self,
         request: _definition_service_pb2.DeleteDefinitionRequest,
@@ -257,7 +255,6 @@ class DefinitionServiceServicer(metaclass=_abc_1.ABCMeta):
         ETAG_MISMATCH, LOST_RACE.
         """
 
-    @_abc_1.abstractmethod
     def RevertDefinition(
         self,
         request: _definition_service_pb2.RevertDefinitionRequest,
@@ -267,7 +264,6 @@ class DefinitionServiceServicer(metaclass=_abc_1.ABCMeta):
         Errors: NOT_FOUND DEFINITION_NOT_FOUND, VERSION_NOT_FOUND; otherwise those of PublishDefinition.
         """
 
-    @_abc_1.abstractmethod
     def GetDefinition(
         self,
         request: _definition_service_pb2.GetDefinitionRequest,
@@ -278,7 +274,6 @@ class DefinitionServiceServicer(metaclass=_abc_1.ABCMeta):
         DEFINITION_NOT_PUBLISHED; UNAVAILABLE REVISION_NOT_REACHED.
         """
 
-    @_abc_1.abstractmethod
     def ListDefinitions(
         self,
         request: _definition_service_pb2.ListDefinitionsRequest,
@@ -288,7 +283,6 @@ class DefinitionServiceServicer(metaclass=_abc_1.ABCMeta):
         Errors: INVALID_ARGUMENT INVALID_PAGE_TOKEN; UNAVAILABLE REVISION_NOT_REACHED.
         """
 
-    @_abc_1.abstractmethod
     def ListDefinitionVersions(
         self,
         request: _definition_service_pb2.ListDefinitionVersionsRequest,
@@ -298,7 +292,6 @@ class DefinitionServiceServicer(metaclass=_abc_1.ABCMeta):
         Errors: NOT_FOUND DEFINITION_NOT_FOUND; INVALID_ARGUMENT INVALID_PAGE_TOKEN; UNAVAILABLE REVISION_NOT_REACHED.
         """
 
-    @_abc_1.abstractmethod
     def ListDefinitionEvents(
         self,
         request: _definition_service_pb2.ListDefinitionEventsRequest,
@@ -308,7 +301,6 @@ class DefinitionServiceServicer(metaclass=_abc_1.ABCMeta):
         Errors: NOT_FOUND DEFINITION_NOT_FOUND; INVALID_ARGUMENT INVALID_PAGE_TOKEN; UNAVAILABLE REVISION_NOT_REACHED.
         """
 
-    @_abc_1.abstractmethod
     def ListTriggers(
         self,
         request: _definition_service_pb2.ListTriggersRequest,
@@ -318,7 +310,6 @@ class DefinitionServiceServicer(metaclass=_abc_1.ABCMeta):
         Errors: INVALID_ARGUMENT INVALID_PAGE_TOKEN; UNAVAILABLE REVISION_NOT_REACHED.
         """
 
-    @_abc_1.abstractmethod
     def PauseTrigger(
         self,
         request: _definition_service_pb2.PauseTriggerRequest,
@@ -328,7 +319,6 @@ class DefinitionServiceServicer(metaclass=_abc_1.ABCMeta):
         Errors: NOT_FOUND DEFINITION_NOT_FOUND, TRIGGER_NOT_FOUND.
         """
 
-    @_abc_1.abstractmethod
     def ResumeTrigger(
         self,
         request: _definition_service_pb2.ResumeTriggerRequest,
@@ -338,7 +328,6 @@ class DefinitionServiceServicer(metaclass=_abc_1.ABCMeta):
         Errors: NOT_FOUND DEFINITION_NOT_FOUND, TRIGGER_NOT_FOUND.
         """
 
-    @_abc_1.abstractmethod
     def FireTrigger(
         self,
         request: _definition_service_pb2.FireTriggerRequest,

@@ -362,8 +362,8 @@ class ExecutionServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def WatchExecution(self, request, context):
-        """Streams the events of an execution, those stored and then those to come, without a gap. Ends OK after the last event
-        of an ended execution.
+        """Streams the events of an execution, those stored and then those to come, without a gap. Ends OK after the last
+        event of an ended execution.
         Errors: NOT_FOUND EXECUTION_NOT_FOUND; RESOURCE_EXHAUSTED WATCHER_TOO_SLOW; UNAVAILABLE SERVER_DRAINING: go on from
         the last sequence.
         """
@@ -390,8 +390,8 @@ class ExecutionServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def VerifyExecution(self, request, context):
-        """Checks an execution: its hash chain, gaps, head, and that a replay from zero equals each snapshot and the live state.
-        What it finds is in the answer, with status OK.
+        """Checks an execution: its hash chain, gaps, head, and that a replay from zero equals each snapshot and the live
+        state. What it finds is in the answer, with status OK.
         Errors: NOT_FOUND EXECUTION_NOT_FOUND.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
@@ -425,8 +425,8 @@ class ExecutionServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def ExportExecution(self, request, context):
-        """Streams an execution with its whole history, as bytes for ImportExecution. Sensitive values are `[redacted]`, and the
-        hashes still hold.
+        """Streams an execution with its whole history, as bytes for ImportExecution. Sensitive values are `[redacted]`, and
+        the hashes still hold.
         Errors: NOT_FOUND EXECUTION_NOT_FOUND.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
@@ -460,8 +460,8 @@ class ExecutionServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def CancelExecution(self, request, context):
-        """Cancels an execution: workers are told, then what was done is undone, and it ends CANCELLED. Acts at once on a paused
-        one. On one being cancelled nothing changes.
+        """Cancels an execution: workers are told, then what was done is undone, and it ends CANCELLED. Acts at once on a
+        paused one. On one being cancelled nothing changes.
         Errors: NOT_FOUND EXECUTION_NOT_FOUND; FAILED_PRECONDITION EXECUTION_ENDED.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
@@ -496,7 +496,8 @@ class ExecutionServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def MigrateExecution(self, request, context):
-        """Moves an execution to another version of its definition. With `dry_run` it only says what would become of each step.
+        """Moves an execution to another version of its definition. With `dry_run` it only says what would become of each
+        step.
         Errors: NOT_FOUND EXECUTION_NOT_FOUND, VERSION_NOT_FOUND; FAILED_PRECONDITION EXECUTION_ENDED, MIGRATION_REFUSED.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)

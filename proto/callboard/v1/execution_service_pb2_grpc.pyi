@@ -95,8 +95,8 @@ class ExecutionServiceStub:
     Errors: NOT_FOUND EXECUTION_NOT_FOUND; INVALID_ARGUMENT INVALID_PAGE_TOKEN.
     """
     WatchExecution: _grpc.UnaryStreamMultiCallable[_execution_events_pb2.WatchExecutionRequest, _execution_events_pb2.WatchExecutionResponse]
-    """Streams the events of an execution, those stored and then those to come, without a gap. Ends OK after the last event
-    of an ended execution.
+    """Streams the events of an execution, those stored and then those to come, without a gap. Ends OK after the last
+    event of an ended execution.
     Errors: NOT_FOUND EXECUTION_NOT_FOUND; RESOURCE_EXHAUSTED WATCHER_TOO_SLOW; UNAVAILABLE SERVER_DRAINING: go on from
     the last sequence.
     """
@@ -111,8 +111,8 @@ class ExecutionServiceStub:
     Errors: NOT_FOUND EXECUTION_NOT_FOUND; OUT_OF_RANGE SEQUENCE_OUT_OF_RANGE; DATA_LOSS HISTORY_DAMAGED.
     """
     VerifyExecution: _grpc.UnaryUnaryMultiCallable[_execution_service_pb2.VerifyExecutionRequest, _execution_service_pb2.VerifyExecutionResponse]
-    """Checks an execution: its hash chain, gaps, head, and that a replay from zero equals each snapshot and the live state.
-    What it finds is in the answer, with status OK.
+    """Checks an execution: its hash chain, gaps, head, and that a replay from zero equals each snapshot and the live
+    state. What it finds is in the answer, with status OK.
     Errors: NOT_FOUND EXECUTION_NOT_FOUND.
     """
     CreateSnapshot: _grpc.UnaryUnaryMultiCallable[_execution_service_pb2.CreateSnapshotRequest, _execution_service_pb2.CreateSnapshotResponse]
@@ -130,8 +130,8 @@ class ExecutionServiceStub:
     incidents).
     """
     ExportExecution: _grpc.UnaryStreamMultiCallable[_execution_service_pb2.ExportExecutionRequest, _execution_service_pb2.ExportExecutionResponse]
-    """Streams an execution with its whole history, as bytes for ImportExecution. Sensitive values are `[redacted]`, and the
-    hashes still hold.
+    """Streams an execution with its whole history, as bytes for ImportExecution. Sensitive values are `[redacted]`, and
+    the hashes still hold.
     Errors: NOT_FOUND EXECUTION_NOT_FOUND.
     """
     ImportExecution: _grpc.StreamUnaryMultiCallable[_execution_service_pb2.ImportExecutionRequest, _execution_service_pb2.ImportExecutionResponse]
@@ -149,8 +149,8 @@ class ExecutionServiceStub:
     Errors: NOT_FOUND EXECUTION_NOT_FOUND.
     """
     CancelExecution: _grpc.UnaryUnaryMultiCallable[_execution_control_pb2.CancelExecutionRequest, _execution_control_pb2.CancelExecutionResponse]
-    """Cancels an execution: workers are told, then what was done is undone, and it ends CANCELLED. Acts at once on a paused
-    one. On one being cancelled nothing changes.
+    """Cancels an execution: workers are told, then what was done is undone, and it ends CANCELLED. Acts at once on a
+    paused one. On one being cancelled nothing changes.
     Errors: NOT_FOUND EXECUTION_NOT_FOUND; FAILED_PRECONDITION EXECUTION_ENDED.
     """
     TerminateExecution: _grpc.UnaryUnaryMultiCallable[_execution_control_pb2.TerminateExecutionRequest, _execution_control_pb2.TerminateExecutionResponse]
@@ -169,7 +169,8 @@ class ExecutionServiceStub:
     ABORTED SEQUENCE_MISMATCH; INVALID_ARGUMENT INVALID_JSON, SCHEMA_MISMATCH, PAYLOAD_TOO_LARGE.
     """
     MigrateExecution: _grpc.UnaryUnaryMultiCallable[_execution_control_pb2.MigrateExecutionRequest, _execution_control_pb2.MigrateExecutionResponse]
-    """Moves an execution to another version of its definition. With `dry_run` it only says what would become of each step.
+    """Moves an execution to another version of its definition. With `dry_run` it only says what would become of each
+    step.
     Errors: NOT_FOUND EXECUTION_NOT_FOUND, VERSION_NOT_FOUND; FAILED_PRECONDITION EXECUTION_ENDED, MIGRATION_REFUSED.
     """
     SetVariables: _grpc.UnaryUnaryMultiCallable[_execution_control_pb2.SetVariablesRequest, _execution_control_pb2.SetVariablesResponse]
@@ -306,8 +307,8 @@ class ExecutionServiceAsyncStub(ExecutionServiceStub):
     Errors: NOT_FOUND EXECUTION_NOT_FOUND; INVALID_ARGUMENT INVALID_PAGE_TOKEN.
     """
     WatchExecution: _aio.UnaryStreamMultiCallable[_execution_events_pb2.WatchExecutionRequest, _execution_events_pb2.WatchExecutionResponse]  # type: ignore[assignment]
-    """Streams the events of an execution, those stored and then those to come, without a gap. Ends OK after the last event
-    of an ended execution.
+    """Streams the events of an execution, those stored and then those to come, without a gap. Ends OK after the last
+    event of an ended execution.
     Errors: NOT_FOUND EXECUTION_NOT_FOUND; RESOURCE_EXHAUSTED WATCHER_TOO_SLOW; UNAVAILABLE SERVER_DRAINING: go on from
     the last sequence.
     """
@@ -322,8 +323,8 @@ class ExecutionServiceAsyncStub(ExecutionServiceStub):
     Errors: NOT_FOUND EXECUTION_NOT_FOUND; OUT_OF_RANGE SEQUENCE_OUT_OF_RANGE; DATA_LOSS HISTORY_DAMAGED.
     """
     VerifyExecution: _aio.UnaryUnaryMultiCallable[_execution_service_pb2.VerifyExecutionRequest, _execution_service_pb2.VerifyExecutionResponse]  # type: ignore[assignment]
-    """Checks an execution: its hash chain, gaps, head, and that a replay from zero equals each snapshot and the live state.
-    What it finds is in the answer, with status OK.
+    """Checks an execution: its hash chain, gaps, head, and that a replay from zero equals each snapshot and the live
+    state. What it finds is in the answer, with status OK.
     Errors: NOT_FOUND EXECUTION_NOT_FOUND.
     """
     CreateSnapshot: _aio.UnaryUnaryMultiCallable[_execution_service_pb2.CreateSnapshotRequest, _execution_service_pb2.CreateSnapshotResponse]  # type: ignore[assignment]
@@ -341,8 +342,8 @@ class ExecutionServiceAsyncStub(ExecutionServiceStub):
     incidents).
     """
     ExportExecution: _aio.UnaryStreamMultiCallable[_execution_service_pb2.ExportExecutionRequest, _execution_service_pb2.ExportExecutionResponse]  # type: ignore[assignment]
-    """Streams an execution with its whole history, as bytes for ImportExecution. Sensitive values are `[redacted]`, and the
-    hashes still hold.
+    """Streams an execution with its whole history, as bytes for ImportExecution. Sensitive values are `[redacted]`, and
+    the hashes still hold.
     Errors: NOT_FOUND EXECUTION_NOT_FOUND.
     """
     ImportExecution: _aio.StreamUnaryMultiCallable[_execution_service_pb2.ImportExecutionRequest, _execution_service_pb2.ImportExecutionResponse]  # type: ignore[assignment]
@@ -360,8 +361,8 @@ class ExecutionServiceAsyncStub(ExecutionServiceStub):
     Errors: NOT_FOUND EXECUTION_NOT_FOUND.
     """
     CancelExecution: _aio.UnaryUnaryMultiCallable[_execution_control_pb2.CancelExecutionRequest, _execution_control_pb2.CancelExecutionResponse]  # type: ignore[assignment]
-    """Cancels an execution: workers are told, then what was done is undone, and it ends CANCELLED. Acts at once on a paused
-    one. On one being cancelled nothing changes.
+    """Cancels an execution: workers are told, then what was done is undone, and it ends CANCELLED. Acts at once on a
+    paused one. On one being cancelled nothing changes.
     Errors: NOT_FOUND EXECUTION_NOT_FOUND; FAILED_PRECONDITION EXECUTION_ENDED.
     """
     TerminateExecution: _aio.UnaryUnaryMultiCallable[_execution_control_pb2.TerminateExecutionRequest, _execution_control_pb2.TerminateExecutionResponse]  # type: ignore[assignment]
@@ -380,7 +381,8 @@ class ExecutionServiceAsyncStub(ExecutionServiceStub):
     ABORTED SEQUENCE_MISMATCH; INVALID_ARGUMENT INVALID_JSON, SCHEMA_MISMATCH, PAYLOAD_TOO_LARGE.
     """
     MigrateExecution: _aio.UnaryUnaryMultiCallable[_execution_control_pb2.MigrateExecutionRequest, _execution_control_pb2.MigrateExecutionResponse]  # type: ignore[assignment]
-    """Moves an execution to another version of its definition. With `dry_run` it only says what would become of each step.
+    """Moves an execution to another version of its definition. With `dry_run` it only says what would become of each
+    step.
     Errors: NOT_FOUND EXECUTION_NOT_FOUND, VERSION_NOT_FOUND; FAILED_PRECONDITION EXECUTION_ENDED, MIGRATION_REFUSED.
     """
     SetVariables: _aio.UnaryUnaryMultiCallable[_execution_control_pb2.SetVariablesRequest, _execution_control_pb2.SetVariablesResponse]  # type: ignore[assignment]
@@ -452,7 +454,7 @@ class ExecutionServiceAsyncStub(ExecutionServiceStub):
     Errors: INVALID_ARGUMENT INVALID_PAGE_TOKEN.
     """
 
-class ExecutionServiceServicer(metaclass=_abc_1.ABCMeta):
+class ExecutionServiceServicer:
     """ExecutionService starts, feeds, reads and steers executions. The tenant is that of the request metadata
     `callboard-tenant`; absent, it is `default`.
 
@@ -466,7 +468,6 @@ class ExecutionServiceServicer(metaclass=_abc_1.ABCMeta):
     UNIMPLEMENTED UNSUPPORTED with what this version of the server does not do.
     """
 
-    @_abc_1.abstractmethod
     def StartExecution(
         self,
         request: _execution_service_pb2.StartExecutionRequest,
@@ -478,7 +479,6 @@ class ExecutionServiceServicer(metaclass=_abc_1.ABCMeta):
         INVALID_ARGUMENT INVALID_JSON, SCHEMA_MISMATCH, PAYLOAD_TOO_LARGE; UNAVAILABLE REVISION_NOT_REACHED.
         """
 
-    @_abc_1.abstractmethod
     def StartExecutions(
         self,
         request_iterator: _MaybeAsyncIterator[_execution_service_pb2.StartExecutionsRequest],
@@ -489,7 +489,6 @@ class ExecutionServiceServicer(metaclass=_abc_1.ABCMeta):
         Errors of an item: as for StartExecution, in its `status`.
         """
 
-    @_abc_1.abstractmethod
     def SubmitEvent(
         self,
         request: _execution_events_pb2.SubmitEventRequest,
@@ -501,7 +500,6 @@ class ExecutionServiceServicer(metaclass=_abc_1.ABCMeta):
         RESOURCE_EXHAUSTED KEPT_EVENTS_FULL; INVALID_ARGUMENT INVALID_JSON, SCHEMA_MISMATCH, PAYLOAD_TOO_LARGE.
         """
 
-    @_abc_1.abstractmethod
     def EnqueueEvent(
         self,
         request: _execution_events_pb2.EnqueueEventRequest,
@@ -513,7 +511,6 @@ class ExecutionServiceServicer(metaclass=_abc_1.ABCMeta):
         PAYLOAD_TOO_LARGE.
         """
 
-    @_abc_1.abstractmethod
     def PublishEvent(
         self,
         request: _execution_events_pb2.PublishEventRequest,
@@ -524,7 +521,6 @@ class ExecutionServiceServicer(metaclass=_abc_1.ABCMeta):
         Errors: INVALID_ARGUMENT INVALID_JSON, PAYLOAD_TOO_LARGE.
         """
 
-    @_abc_1.abstractmethod
     def GetExecution(
         self,
         request: _execution_service_pb2.GetExecutionRequest,
@@ -534,7 +530,6 @@ class ExecutionServiceServicer(metaclass=_abc_1.ABCMeta):
         Errors: NOT_FOUND EXECUTION_NOT_FOUND; OUT_OF_RANGE SEQUENCE_OUT_OF_RANGE.
         """
 
-    @_abc_1.abstractmethod
     def WaitExecution(
         self,
         request: _execution_service_pb2.WaitExecutionRequest,
@@ -544,7 +539,6 @@ class ExecutionServiceServicer(metaclass=_abc_1.ABCMeta):
         Errors: NOT_FOUND EXECUTION_NOT_FOUND.
         """
 
-    @_abc_1.abstractmethod
     def ListExecutions(
         self,
         request: _execution_service_pb2.ListExecutionsRequest,
@@ -554,7 +548,6 @@ class ExecutionServiceServicer(metaclass=_abc_1.ABCMeta):
         Errors: INVALID_ARGUMENT INVALID_FILTER, INVALID_PAGE_TOKEN.
         """
 
-    @_abc_1.abstractmethod
     def CountExecutions(
         self,
         request: _execution_service_pb2.CountExecutionsRequest,
@@ -564,7 +557,6 @@ class ExecutionServiceServicer(metaclass=_abc_1.ABCMeta):
         Errors: INVALID_ARGUMENT INVALID_FILTER.
         """
 
-    @_abc_1.abstractmethod
     def GetHistory(
         self,
         request: _execution_events_pb2.GetHistoryRequest,
@@ -574,19 +566,17 @@ class ExecutionServiceServicer(metaclass=_abc_1.ABCMeta):
         Errors: NOT_FOUND EXECUTION_NOT_FOUND; INVALID_ARGUMENT INVALID_PAGE_TOKEN.
         """
 
-    @_abc_1.abstractmethod
     def WatchExecution(
         self,
         request: _execution_events_pb2.WatchExecutionRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_abc.Iterator[_execution_events_pb2.WatchExecutionResponse], _abc.AsyncIterator[_execution_events_pb2.WatchExecutionResponse]]:
-        """Streams the events of an execution, those stored and then those to come, without a gap. Ends OK after the last event
-        of an ended execution.
+        """Streams the events of an execution, those stored and then those to come, without a gap. Ends OK after the last
+        event of an ended execution.
         Errors: NOT_FOUND EXECUTION_NOT_FOUND; RESOURCE_EXHAUSTED WATCHER_TOO_SLOW; UNAVAILABLE SERVER_DRAINING: go on from
         the last sequence.
         """
 
-    @_abc_1.abstractmethod
     def WatchEvents(
         self,
         request: _execution_events_pb2.WatchEventsRequest,
@@ -598,7 +588,6 @@ class ExecutionServiceServicer(metaclass=_abc_1.ABCMeta):
         RESOURCE_EXHAUSTED WATCHER_TOO_SLOW.
         """
 
-    @_abc_1.abstractmethod
     def ReplayExecution(
         self,
         request: _execution_service_pb2.ReplayExecutionRequest,
@@ -608,18 +597,16 @@ class ExecutionServiceServicer(metaclass=_abc_1.ABCMeta):
         Errors: NOT_FOUND EXECUTION_NOT_FOUND; OUT_OF_RANGE SEQUENCE_OUT_OF_RANGE; DATA_LOSS HISTORY_DAMAGED.
         """
 
-    @_abc_1.abstractmethod
     def VerifyExecution(
         self,
         request: _execution_service_pb2.VerifyExecutionRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_execution_service_pb2.VerifyExecutionResponse, _abc.Awaitable[_execution_service_pb2.VerifyExecutionResponse]]:
-        """Checks an execution: its hash chain, gaps, head, and that a replay from zero equals each snapshot and the live state.
-        What it finds is in the answer, with status OK.
+        """Checks an execution: its hash chain, gaps, head, and that a replay from zero equals each snapshot and the live
+        state. What it finds is in the answer, with status OK.
         Errors: NOT_FOUND EXECUTION_NOT_FOUND.
         """
 
-    @_abc_1.abstractmethod
     def CreateSnapshot(
         self,
         request: _execution_service_pb2.CreateSnapshotRequest,
@@ -629,7 +616,6 @@ class ExecutionServiceServicer(metaclass=_abc_1.ABCMeta):
         Errors: NOT_FOUND EXECUTION_NOT_FOUND.
         """
 
-    @_abc_1.abstractmethod
     def ForkExecution(
         self,
         request: _execution_service_pb2.ForkExecutionRequest,
@@ -640,7 +626,6 @@ class ExecutionServiceServicer(metaclass=_abc_1.ABCMeta):
         Errors: NOT_FOUND EXECUTION_NOT_FOUND; ALREADY_EXISTS EXECUTION_ALREADY_EXISTS; OUT_OF_RANGE SEQUENCE_OUT_OF_RANGE.
         """
 
-    @_abc_1.abstractmethod
     def DeleteExecution(
         self,
         request: _execution_service_pb2.DeleteExecutionRequest,
@@ -651,18 +636,16 @@ class ExecutionServiceServicer(metaclass=_abc_1.ABCMeta):
         incidents).
         """
 
-    @_abc_1.abstractmethod
     def ExportExecution(
         self,
         request: _execution_service_pb2.ExportExecutionRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_abc.Iterator[_execution_service_pb2.ExportExecutionResponse], _abc.AsyncIterator[_execution_service_pb2.ExportExecutionResponse]]:
-        """Streams an execution with its whole history, as bytes for ImportExecution. Sensitive values are `[redacted]`, and the
-        hashes still hold.
+        """Streams an execution with its whole history, as bytes for ImportExecution. Sensitive values are `[redacted]`, and
+        the hashes still hold.
         Errors: NOT_FOUND EXECUTION_NOT_FOUND.
         """
 
-    @_abc_1.abstractmethod
     def ImportExecution(
         self,
         request_iterator: _MaybeAsyncIterator[_execution_service_pb2.ImportExecutionRequest],
@@ -673,7 +656,6 @@ class ExecutionServiceServicer(metaclass=_abc_1.ABCMeta):
         DEFINITION_NOT_FOUND, VERSION_NOT_FOUND.
         """
 
-    @_abc_1.abstractmethod
     def PauseExecution(
         self,
         request: _execution_control_pb2.PauseExecutionRequest,
@@ -684,7 +666,6 @@ class ExecutionServiceServicer(metaclass=_abc_1.ABCMeta):
         Errors: NOT_FOUND EXECUTION_NOT_FOUND; FAILED_PRECONDITION EXECUTION_ENDED.
         """
 
-    @_abc_1.abstractmethod
     def ResumeExecution(
         self,
         request: _execution_control_pb2.ResumeExecutionRequest,
@@ -694,18 +675,16 @@ class ExecutionServiceServicer(metaclass=_abc_1.ABCMeta):
         Errors: NOT_FOUND EXECUTION_NOT_FOUND.
         """
 
-    @_abc_1.abstractmethod
     def CancelExecution(
         self,
         request: _execution_control_pb2.CancelExecutionRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_execution_control_pb2.CancelExecutionResponse, _abc.Awaitable[_execution_control_pb2.CancelExecutionResponse]]:
-        """Cancels an execution: workers are told, then what was done is undone, and it ends CANCELLED. Acts at once on a paused
-        one. On one being cancelled nothing changes.
+        """Cancels an execution: workers are told, then what was done is undone, and it ends CANCELLED. Acts at once on a
+        paused one. On one being cancelled nothing changes.
         Errors: NOT_FOUND EXECUTION_NOT_FOUND; FAILED_PRECONDITION EXECUTION_ENDED.
         """
 
-    @_abc_1.abstractmethod
     def TerminateExecution(
         self,
         request: _execution_control_pb2.TerminateExecutionRequest,
@@ -715,7 +694,6 @@ class ExecutionServiceServicer(metaclass=_abc_1.ABCMeta):
         Errors: NOT_FOUND EXECUTION_NOT_FOUND; FAILED_PRECONDITION EXECUTION_ENDED.
         """
 
-    @_abc_1.abstractmethod
     def RetryExecution(
         self,
         request: _execution_control_pb2.RetryExecutionRequest,
@@ -726,7 +704,6 @@ class ExecutionServiceServicer(metaclass=_abc_1.ABCMeta):
         OUTCOME_CONSUMED.
         """
 
-    @_abc_1.abstractmethod
     def ResolveStep(
         self,
         request: _execution_control_pb2.ResolveStepRequest,
@@ -738,17 +715,16 @@ class ExecutionServiceServicer(metaclass=_abc_1.ABCMeta):
         ABORTED SEQUENCE_MISMATCH; INVALID_ARGUMENT INVALID_JSON, SCHEMA_MISMATCH, PAYLOAD_TOO_LARGE.
         """
 
-    @_abc_1.abstractmethod
     def MigrateExecution(
         self,
         request: _execution_control_pb2.MigrateExecutionRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_execution_control_pb2.MigrateExecutionResponse, _abc.Awaitable[_execution_control_pb2.MigrateExecutionResponse]]:
-        """Moves an execution to another version of its definition. With `dry_run` it only says what would become of each step.
+        """Moves an execution to another version of its definition. With `dry_run` it only says what would become of each
+        step.
         Errors: NOT_FOUND EXECUTION_NOT_FOUND, VERSION_NOT_FOUND; FAILED_PRECONDITION EXECUTION_ENDED, MIGRATION_REFUSED.
         """
 
-    @_abc_1.abstractmethod
     def SetVariables(
         self,
         request: _execution_control_pb2.SetVariablesRequest,
@@ -759,7 +735,6 @@ class ExecutionServiceServicer(metaclass=_abc_1.ABCMeta):
         INVALID_ARGUMENT INVALID_JSON, PAYLOAD_TOO_LARGE.
         """
 
-    @_abc_1.abstractmethod
     def ScheduleStep(
         self,
         request: _execution_control_pb2.ScheduleStepRequest,
@@ -769,7 +744,6 @@ class ExecutionServiceServicer(metaclass=_abc_1.ABCMeta):
         Errors: NOT_FOUND EXECUTION_NOT_FOUND, STEP_NOT_FOUND; FAILED_PRECONDITION EXECUTION_ENDED, STEP_STATE_FORBIDS.
         """
 
-    @_abc_1.abstractmethod
     def CancelStep(
         self,
         request: _execution_control_pb2.CancelStepRequest,
@@ -779,7 +753,6 @@ class ExecutionServiceServicer(metaclass=_abc_1.ABCMeta):
         Errors: NOT_FOUND EXECUTION_NOT_FOUND, STEP_NOT_FOUND; FAILED_PRECONDITION EXECUTION_ENDED, STEP_STATE_FORBIDS.
         """
 
-    @_abc_1.abstractmethod
     def EraseExecution(
         self,
         request: _execution_control_pb2.EraseExecutionRequest,
@@ -789,7 +762,6 @@ class ExecutionServiceServicer(metaclass=_abc_1.ABCMeta):
         Errors: NOT_FOUND EXECUTION_NOT_FOUND; FAILED_PRECONDITION EXECUTION_NOT_ENDED.
         """
 
-    @_abc_1.abstractmethod
     def BatchControl(
         self,
         request: _execution_control_pb2.BatchControlRequest,
@@ -800,7 +772,6 @@ class ExecutionServiceServicer(metaclass=_abc_1.ABCMeta):
         Errors: INVALID_ARGUMENT INVALID_FILTER, INVALID_PAGE_TOKEN. Those of an execution are in its `status`.
         """
 
-    @_abc_1.abstractmethod
     def ListDeadLetters(
         self,
         request: _execution_events_pb2.ListDeadLettersRequest,
@@ -810,7 +781,6 @@ class ExecutionServiceServicer(metaclass=_abc_1.ABCMeta):
         Errors: INVALID_ARGUMENT INVALID_PAGE_TOKEN.
         """
 
-    @_abc_1.abstractmethod
     def RequeueDeadLetter(
         self,
         request: _execution_events_pb2.RequeueDeadLetterRequest,
@@ -820,7 +790,6 @@ class ExecutionServiceServicer(metaclass=_abc_1.ABCMeta):
         Errors: NOT_FOUND DEAD_LETTER_NOT_FOUND, EXECUTION_NOT_FOUND; FAILED_PRECONDITION EXECUTION_ENDED.
         """
 
-    @_abc_1.abstractmethod
     def DiscardDeadLetter(
         self,
         request: _execution_events_pb2.DiscardDeadLetterRequest,
@@ -830,7 +799,6 @@ class ExecutionServiceServicer(metaclass=_abc_1.ABCMeta):
         Errors: NOT_FOUND DEAD_LETTER_NOT_FOUND.
         """
 
-    @_abc_1.abstractmethod
     def CreateSubscription(
         self,
         request: _execution_events_pb2.CreateSubscriptionRequest,
@@ -842,7 +810,6 @@ class ExecutionServiceServicer(metaclass=_abc_1.ABCMeta):
         FAILED_PRECONDITION OTHER_GENERATION.
         """
 
-    @_abc_1.abstractmethod
     def ListSubscriptions(
         self,
         request: _execution_events_pb2.ListSubscriptionsRequest,
@@ -852,7 +819,6 @@ class ExecutionServiceServicer(metaclass=_abc_1.ABCMeta):
         Errors: INVALID_ARGUMENT INVALID_PAGE_TOKEN.
         """
 
-    @_abc_1.abstractmethod
     def PullSubscription(
         self,
         request: _execution_events_pb2.PullSubscriptionRequest,
@@ -862,7 +828,6 @@ class ExecutionServiceServicer(metaclass=_abc_1.ABCMeta):
         Errors: NOT_FOUND SUBSCRIPTION_NOT_FOUND; OUT_OF_RANGE POSITION_PRUNED; FAILED_PRECONDITION OTHER_GENERATION.
         """
 
-    @_abc_1.abstractmethod
     def AckSubscription(
         self,
         request: _execution_events_pb2.AckSubscriptionRequest,
@@ -872,7 +837,6 @@ class ExecutionServiceServicer(metaclass=_abc_1.ABCMeta):
         Errors: NOT_FOUND SUBSCRIPTION_NOT_FOUND; FAILED_PRECONDITION OTHER_GENERATION.
         """
 
-    @_abc_1.abstractmethod
     def DeleteSubscription(
         self,
         request: _execution_events_pb2.DeleteSubscriptionRequest,
@@ -882,7 +846,6 @@ class ExecutionServiceServicer(metaclass=_abc_1.ABCMeta):
         Errors: NOT_FOUND SUBSCRIPTION_NOT_FOUND.
         """
 
-    @_abc_1.abstractmethod
     def PruneExecutions(
         self,
         request: _execution_control_pb2.PruneExecutionsRequest,
@@ -892,7 +855,6 @@ class ExecutionServiceServicer(metaclass=_abc_1.ABCMeta):
         Errors: INVALID_ARGUMENT INVALID_FILTER.
         """
 
-    @_abc_1.abstractmethod
     def GetJob(
         self,
         request: _execution_control_pb2.GetJobRequest,
@@ -902,7 +864,6 @@ class ExecutionServiceServicer(metaclass=_abc_1.ABCMeta):
         Errors: NOT_FOUND JOB_NOT_FOUND.
         """
 
-    @_abc_1.abstractmethod
     def ListJobs(
         self,
         request: _execution_control_pb2.ListJobsRequest,

@@ -82,13 +82,12 @@ class OperationServiceAsyncStub(OperationServiceStub):
     GetStepCacheStats: _aio.UnaryUnaryMultiCallable[_operation_service_pb2.GetStepCacheStatsRequest, _operation_service_pb2.GetStepCacheStatsResponse]  # type: ignore[assignment]
     """How the step cache is doing, by operation."""
 
-class OperationServiceServicer(metaclass=_abc_1.ABCMeta):
+class OperationServiceServicer:
     """OperationService tells the server what it should know about the operations of services, and steers their queues and
     the step cache. A worker needs no registration to get tasks. The tenant is that of the request metadata
     `callboard-tenant`.
     """
 
-    @_abc_1.abstractmethod
     def RegisterOperations(
         self,
         request: _operation_service_pb2.RegisterOperationsRequest,
@@ -98,7 +97,6 @@ class OperationServiceServicer(metaclass=_abc_1.ABCMeta):
         Errors: INVALID_ARGUMENT INVALID_REQUEST.
         """
 
-    @_abc_1.abstractmethod
     def ListOperations(
         self,
         request: _operation_service_pb2.ListOperationsRequest,
@@ -106,7 +104,6 @@ class OperationServiceServicer(metaclass=_abc_1.ABCMeta):
     ) -> _typing.Union[_operation_service_pb2.ListOperationsResponse, _abc.Awaitable[_operation_service_pb2.ListOperationsResponse]]:
         """Lists the registered operations, by service and operation."""
 
-    @_abc_1.abstractmethod
     def PauseOperation(
         self,
         request: _operation_service_pb2.PauseOperationRequest,
@@ -116,7 +113,6 @@ class OperationServiceServicer(metaclass=_abc_1.ABCMeta):
         Errors: NOT_FOUND OPERATION_NOT_FOUND.
         """
 
-    @_abc_1.abstractmethod
     def ResumeOperation(
         self,
         request: _operation_service_pb2.ResumeOperationRequest,
@@ -126,7 +122,6 @@ class OperationServiceServicer(metaclass=_abc_1.ABCMeta):
         Errors: NOT_FOUND OPERATION_NOT_FOUND.
         """
 
-    @_abc_1.abstractmethod
     def PurgeStepCache(
         self,
         request: _operation_service_pb2.PurgeStepCacheRequest,
@@ -134,7 +129,6 @@ class OperationServiceServicer(metaclass=_abc_1.ABCMeta):
     ) -> _typing.Union[_operation_service_pb2.PurgeStepCacheResponse, _abc.Awaitable[_operation_service_pb2.PurgeStepCacheResponse]]:
         """Forgets kept results of a service, an operation, a resource type, or all of the tenant."""
 
-    @_abc_1.abstractmethod
     def GetStepCacheStats(
         self,
         request: _operation_service_pb2.GetStepCacheStatsRequest,

@@ -90,8 +90,8 @@ class ServerServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def DrainWorker(self, request, context):
-        """Gives a worker no more tasks; what it has it finishes. Lasts until it connects or polls with another `build`, or the
-        server restarts.
+        """Gives a worker no more tasks; what it has it finishes. Lasts until it connects or polls with another `build`, or
+        the server restarts.
         Errors: NOT_FOUND WORKER_NOT_FOUND.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)

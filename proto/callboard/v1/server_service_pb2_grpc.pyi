@@ -44,8 +44,8 @@ class ServerServiceStub:
     Errors: INVALID_ARGUMENT INVALID_PAGE_TOKEN.
     """
     DrainWorker: _grpc.UnaryUnaryMultiCallable[_server_service_pb2.DrainWorkerRequest, _server_service_pb2.DrainWorkerResponse]
-    """Gives a worker no more tasks; what it has it finishes. Lasts until it connects or polls with another `build`, or the
-    server restarts.
+    """Gives a worker no more tasks; what it has it finishes. Lasts until it connects or polls with another `build`, or
+    the server restarts.
     Errors: NOT_FOUND WORKER_NOT_FOUND.
     """
     Backup: _grpc.UnaryStreamMultiCallable[_server_service_pb2.BackupRequest, _server_service_pb2.BackupResponse]
@@ -72,8 +72,8 @@ class ServerServiceAsyncStub(ServerServiceStub):
     Errors: INVALID_ARGUMENT INVALID_PAGE_TOKEN.
     """
     DrainWorker: _aio.UnaryUnaryMultiCallable[_server_service_pb2.DrainWorkerRequest, _server_service_pb2.DrainWorkerResponse]  # type: ignore[assignment]
-    """Gives a worker no more tasks; what it has it finishes. Lasts until it connects or polls with another `build`, or the
-    server restarts.
+    """Gives a worker no more tasks; what it has it finishes. Lasts until it connects or polls with another `build`, or
+    the server restarts.
     Errors: NOT_FOUND WORKER_NOT_FOUND.
     """
     Backup: _aio.UnaryStreamMultiCallable[_server_service_pb2.BackupRequest, _server_service_pb2.BackupResponse]  # type: ignore[assignment]
@@ -84,10 +84,9 @@ class ServerServiceAsyncStub(ServerServiceStub):
     UNSUPPORTED where the storage has tools of its own for it.
     """
 
-class ServerServiceServicer(metaclass=_abc_1.ABCMeta):
+class ServerServiceServicer:
     """ServerService is for those who run the server."""
 
-    @_abc_1.abstractmethod
     def GetServerInfo(
         self,
         request: _server_service_pb2.GetServerInfoRequest,
@@ -95,7 +94,6 @@ class ServerServiceServicer(metaclass=_abc_1.ABCMeta):
     ) -> _typing.Union[_server_service_pb2.GetServerInfoResponse, _abc.Awaitable[_server_service_pb2.GetServerInfoResponse]]:
         """What this server is, how far it goes, and how much it holds."""
 
-    @_abc_1.abstractmethod
     def ListQueues(
         self,
         request: _server_service_pb2.ListQueuesRequest,
@@ -105,7 +103,6 @@ class ServerServiceServicer(metaclass=_abc_1.ABCMeta):
         Errors: INVALID_ARGUMENT INVALID_PAGE_TOKEN.
         """
 
-    @_abc_1.abstractmethod
     def ListWorkers(
         self,
         request: _server_service_pb2.ListWorkersRequest,
@@ -115,18 +112,16 @@ class ServerServiceServicer(metaclass=_abc_1.ABCMeta):
         Errors: INVALID_ARGUMENT INVALID_PAGE_TOKEN.
         """
 
-    @_abc_1.abstractmethod
     def DrainWorker(
         self,
         request: _server_service_pb2.DrainWorkerRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_server_service_pb2.DrainWorkerResponse, _abc.Awaitable[_server_service_pb2.DrainWorkerResponse]]:
-        """Gives a worker no more tasks; what it has it finishes. Lasts until it connects or polls with another `build`, or the
-        server restarts.
+        """Gives a worker no more tasks; what it has it finishes. Lasts until it connects or polls with another `build`, or
+        the server restarts.
         Errors: NOT_FOUND WORKER_NOT_FOUND.
         """
 
-    @_abc_1.abstractmethod
     def Backup(
         self,
         request: _server_service_pb2.BackupRequest,

@@ -26,9 +26,10 @@ if _version_not_supported:
 
 
 class WorkerServiceStub:
-    """WorkerService is what workers speak, in any language. A worker offers operations, gets tasks and owes a result for each.
-    Either over one stream (`Work`), or with three unary calls; both drain the same queues. The tenant is that of the
-    request metadata `callboard-tenant`. Its calls need no `request_id`: the task token already makes a repeat harmless.
+    """WorkerService is what workers speak, in any language. A worker offers operations, gets tasks and owes a result for
+    each. Either over one stream (`Work`), or with three unary calls; both drain the same queues. The tenant is that of
+    the request metadata `callboard-tenant`. Its calls need no `request_id`: the task token already makes a repeat
+    harmless.
     """
 
     def __init__(self, channel):
@@ -60,9 +61,10 @@ class WorkerServiceStub:
 
 
 class WorkerServiceServicer:
-    """WorkerService is what workers speak, in any language. A worker offers operations, gets tasks and owes a result for each.
-    Either over one stream (`Work`), or with three unary calls; both drain the same queues. The tenant is that of the
-    request metadata `callboard-tenant`. Its calls need no `request_id`: the task token already makes a repeat harmless.
+    """WorkerService is what workers speak, in any language. A worker offers operations, gets tasks and owes a result for
+    each. Either over one stream (`Work`), or with three unary calls; both drain the same queues. The tenant is that of
+    the request metadata `callboard-tenant`. Its calls need no `request_id`: the task token already makes a repeat
+    harmless.
     """
 
     def Work(self, request_iterator, context):
@@ -71,7 +73,8 @@ class WorkerServiceServicer:
         ends, and its tasks go to others without using up a retry. When the stream breaks, what no `holding` list claims
         within the server's grace goes to others as well.
         Errors: INVALID_ARGUMENT INVALID_REQUEST for a first frame without `hello` or a second one with it; UNAVAILABLE
-        SERVER_DRAINING at the end of a drain. An item that cannot be taken is answered by its TaskAck, never by the status.
+        SERVER_DRAINING at the end of a drain. An item that cannot be taken is answered by its TaskAck, never by the
+        status.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -96,7 +99,8 @@ class WorkerServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def HeartbeatTasks(self, request, context):
-        """Extends the leases of all tasks of the worker and reports progress, with one ack for each heartbeat, in their order.
+        """Extends the leases of all tasks of the worker and reports progress, with one ack for each heartbeat, in their
+        order.
         Errors: INVALID_ARGUMENT LIMIT_EXCEEDED for more than `tasks_per_call_max` heartbeats.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
@@ -135,9 +139,10 @@ def add_WorkerServiceServicer_to_server(servicer, server):
 
  # This class is part of an EXPERIMENTAL API.
 class WorkerService:
-    """WorkerService is what workers speak, in any language. A worker offers operations, gets tasks and owes a result for each.
-    Either over one stream (`Work`), or with three unary calls; both drain the same queues. The tenant is that of the
-    request metadata `callboard-tenant`. Its calls need no `request_id`: the task token already makes a repeat harmless.
+    """WorkerService is what workers speak, in any language. A worker offers operations, gets tasks and owes a result for
+    each. Either over one stream (`Work`), or with three unary calls; both drain the same queues. The tenant is that of
+    the request metadata `callboard-tenant`. Its calls need no `request_id`: the task token already makes a repeat
+    harmless.
     """
 
     @staticmethod

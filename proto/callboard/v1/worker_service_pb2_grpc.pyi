@@ -27,9 +27,10 @@ GRPC_GENERATED_VERSION: str
 GRPC_VERSION: str
 
 class WorkerServiceStub:
-    """WorkerService is what workers speak, in any language. A worker offers operations, gets tasks and owes a result for each.
-    Either over one stream (`Work`), or with three unary calls; both drain the same queues. The tenant is that of the
-    request metadata `callboard-tenant`. Its calls need no `request_id`: the task token already makes a repeat harmless.
+    """WorkerService is what workers speak, in any language. A worker offers operations, gets tasks and owes a result for
+    each. Either over one stream (`Work`), or with three unary calls; both drain the same queues. The tenant is that of
+    the request metadata `callboard-tenant`. Its calls need no `request_id`: the task token already makes a repeat
+    harmless.
     """
 
     @_typing.overload
@@ -42,7 +43,8 @@ class WorkerServiceStub:
     ends, and its tasks go to others without using up a retry. When the stream breaks, what no `holding` list claims
     within the server's grace goes to others as well.
     Errors: INVALID_ARGUMENT INVALID_REQUEST for a first frame without `hello` or a second one with it; UNAVAILABLE
-    SERVER_DRAINING at the end of a drain. An item that cannot be taken is answered by its TaskAck, never by the status.
+    SERVER_DRAINING at the end of a drain. An item that cannot be taken is answered by its TaskAck, never by the
+    status.
     """
     PollTasks: _grpc.UnaryUnaryMultiCallable[_worker_service_pb2.PollTasksRequest, _worker_service_pb2.PollTasksResponse]
     """Waits until there is at least one task for the worker, and takes up to `max_tasks`. Answers without tasks when
@@ -55,15 +57,17 @@ class WorkerServiceStub:
     Errors: INVALID_ARGUMENT LIMIT_EXCEEDED for more than `tasks_per_call_max` results.
     """
     HeartbeatTasks: _grpc.UnaryUnaryMultiCallable[_worker_service_pb2.HeartbeatTasksRequest, _worker_service_pb2.HeartbeatTasksResponse]
-    """Extends the leases of all tasks of the worker and reports progress, with one ack for each heartbeat, in their order.
+    """Extends the leases of all tasks of the worker and reports progress, with one ack for each heartbeat, in their
+    order.
     Errors: INVALID_ARGUMENT LIMIT_EXCEEDED for more than `tasks_per_call_max` heartbeats.
     """
 
 @_typing.type_check_only
 class WorkerServiceAsyncStub(WorkerServiceStub):
-    """WorkerService is what workers speak, in any language. A worker offers operations, gets tasks and owes a result for each.
-    Either over one stream (`Work`), or with three unary calls; both drain the same queues. The tenant is that of the
-    request metadata `callboard-tenant`. Its calls need no `request_id`: the task token already makes a repeat harmless.
+    """WorkerService is what workers speak, in any language. A worker offers operations, gets tasks and owes a result for
+    each. Either over one stream (`Work`), or with three unary calls; both drain the same queues. The tenant is that of
+    the request metadata `callboard-tenant`. Its calls need no `request_id`: the task token already makes a repeat
+    harmless.
     """
 
     def __init__(self, channel: _aio.Channel) -> None: ...
@@ -73,7 +77,8 @@ class WorkerServiceAsyncStub(WorkerServiceStub):
     ends, and its tasks go to others without using up a retry. When the stream breaks, what no `holding` list claims
     within the server's grace goes to others as well.
     Errors: INVALID_ARGUMENT INVALID_REQUEST for a first frame without `hello` or a second one with it; UNAVAILABLE
-    SERVER_DRAINING at the end of a drain. An item that cannot be taken is answered by its TaskAck, never by the status.
+    SERVER_DRAINING at the end of a drain. An item that cannot be taken is answered by its TaskAck, never by the
+    status.
     """
     PollTasks: _aio.UnaryUnaryMultiCallable[_worker_service_pb2.PollTasksRequest, _worker_service_pb2.PollTasksResponse]  # type: ignore[assignment]
     """Waits until there is at least one task for the worker, and takes up to `max_tasks`. Answers without tasks when
@@ -86,17 +91,18 @@ class WorkerServiceAsyncStub(WorkerServiceStub):
     Errors: INVALID_ARGUMENT LIMIT_EXCEEDED for more than `tasks_per_call_max` results.
     """
     HeartbeatTasks: _aio.UnaryUnaryMultiCallable[_worker_service_pb2.HeartbeatTasksRequest, _worker_service_pb2.HeartbeatTasksResponse]  # type: ignore[assignment]
-    """Extends the leases of all tasks of the worker and reports progress, with one ack for each heartbeat, in their order.
+    """Extends the leases of all tasks of the worker and reports progress, with one ack for each heartbeat, in their
+    order.
     Errors: INVALID_ARGUMENT LIMIT_EXCEEDED for more than `tasks_per_call_max` heartbeats.
     """
 
-class WorkerServiceServicer(metaclass=_abc_1.ABCMeta):
-    """WorkerService is what workers speak, in any language. A worker offers operations, gets tasks and owes a result for each.
-    Either over one stream (`Work`), or with three unary calls; both drain the same queues. The tenant is that of the
-    request metadata `callboard-tenant`. Its calls need no `request_id`: the task token already makes a repeat harmless.
+class WorkerServiceServicer:
+    """WorkerService is what workers speak, in any language. A worker offers operations, gets tasks and owes a result for
+    each. Either over one stream (`Work`), or with three unary calls; both drain the same queues. The tenant is that of
+    the request metadata `callboard-tenant`. Its calls need no `request_id`: the task token already makes a repeat
+    harmless.
     """
 
-    @_abc_1.abstractmethod
     def Work(
         self,
         request_iterator: _MaybeAsyncIterator[_worker_service_pb2.WorkRequest],
@@ -107,10 +113,10 @@ class WorkerServiceServicer(metaclass=_abc_1.ABCMeta):
         ends, and its tasks go to others without using up a retry. When the stream breaks, what no `holding` list claims
         within the server's grace goes to others as well.
         Errors: INVALID_ARGUMENT INVALID_REQUEST for a first frame without `hello` or a second one with it; UNAVAILABLE
-        SERVER_DRAINING at the end of a drain. An item that cannot be taken is answered by its TaskAck, never by the status.
+        SERVER_DRAINING at the end of a drain. An item that cannot be taken is answered by its TaskAck, never by the
+        status.
         """
 
-    @_abc_1.abstractmethod
     def PollTasks(
         self,
         request: _worker_service_pb2.PollTasksRequest,
@@ -121,7 +127,6 @@ class WorkerServiceServicer(metaclass=_abc_1.ABCMeta):
         Errors: INVALID_ARGUMENT INVALID_REQUEST; UNAVAILABLE SERVER_DRAINING.
         """
 
-    @_abc_1.abstractmethod
     def CompleteTasks(
         self,
         request: _worker_service_pb2.CompleteTasksRequest,
@@ -132,13 +137,13 @@ class WorkerServiceServicer(metaclass=_abc_1.ABCMeta):
         Errors: INVALID_ARGUMENT LIMIT_EXCEEDED for more than `tasks_per_call_max` results.
         """
 
-    @_abc_1.abstractmethod
     def HeartbeatTasks(
         self,
         request: _worker_service_pb2.HeartbeatTasksRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_worker_service_pb2.HeartbeatTasksResponse, _abc.Awaitable[_worker_service_pb2.HeartbeatTasksResponse]]:
-        """Extends the leases of all tasks of the worker and reports progress, with one ack for each heartbeat, in their order.
+        """Extends the leases of all tasks of the worker and reports progress, with one ack for each heartbeat, in their
+        order.
         Errors: INVALID_ARGUMENT LIMIT_EXCEEDED for more than `tasks_per_call_max` heartbeats.
         """
 

@@ -1,0 +1,510 @@
+"""One execution: take -> decide -> append -> evolve -> perform -> answer.
+
+Rules
+- The actor alone changes its state; everything reaches it through its mailbox or the execution's inbox rows.
+- One *turn* takes what waits, decides it in order on the evolving state, and hands ONE append to the journal. It
+  answers only when that is on disk; refusals and duplicates wait with the rest, as they were decided on it.
+- Memory is never ahead of the disk: if anything about an append fails, the state is thrown away and replayed.
+- If deciding raises, nothing is appended, and the letters of that turn run again one by one, so that only the one
+  that raises alone is answered with INTERNAL.
+- It has no task of its own while idle: a dormant actor is a state and nothing else.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Awaitable, Callable, Container, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Protocol, cast
+
+import msgspec
+
+from .core.commands import Command, Facts, Proceed, Start, Submit
+from .core.decide import Accepted, decide
+from .core.effects import Continue, Effect
+from .core.plan import Plan
+from .core.refusals import Kind, Refusal, Refused
+from .core.state import State
+from .core.values import decode, encode
+from .mailbox import Letter, Mailbox, Reply
+from .ports import (
+    Clock,
+    Committed,
+    DefinitionGuard,
+    ExecutionAppend,
+    ExecutionRef,
+    Head,
+    Ids,
+    InboxKind,
+    InboxRow,
+    Lost,
+    Outcome,
+    Request,
+    Snapshot,
+    Store,
+    StoredEvent,
+    Why,
+    Write,
+)
+from .replay import HistoryDamagedError, replay, seal, take_snapshot
+from .settings import Settings
+from .views import ExecutionView, full_view, state_view
+
+log = logging.getLogger("callboard.actor")
+
+RERUNS_MAX = 3
+
+
+class Writer(Protocol):
+    """Where appends go: the journal."""
+
+    async def write(self, write: Write) -> Outcome:
+        """Commit, and say what became of it; raises Refused while the disk is full."""
+        ...
+
+
+class Plans(Protocol):
+    """Where plans come from: the catalog."""
+
+    async def plan(self, tenant: str, definition_id: str, version: int) -> Plan:
+        """The plan of a version; raises Refused."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class World:
+    """What all actors share."""
+
+    store: Store
+    journal: Writer
+    plans: Plans
+    clock: Clock
+    ids: Ids
+    settings: Settings
+    delivered: Callable[[int], Container[str]]
+    """Paths of an execution's tasks (by its key) that workers hold."""
+    bury: Callable[[ExecutionRef, int, int, Refusal], Awaitable[None]]
+    """Make an inbox row of an execution a dead letter, with its cause."""
+    retry_inbox: Callable[[ExecutionRef], None]
+    """Come back to this execution's inbox a little later."""
+    retired: Callable[[Actor], None]
+    """The actor is idle, or gone."""
+    activations: asyncio.Semaphore
+    """Bounds how many executions are read at one time."""
+
+
+@dataclass(slots=True)
+class _Batch:
+    """What one turn has decided so far."""
+
+    events: list[StoredEvent] = field(default_factory=list[StoredEvent])
+    effects: list[Effect] = field(default_factory=list[Effect])
+    consumed: list[int] = field(default_factory=list[int])
+    requests: list[Request] = field(default_factory=list[Request])
+    guard: DefinitionGuard | None = None
+    answers: list[tuple[Letter, Reply | Refusal]] = field(default_factory=list[tuple[Letter, Reply | Refusal]])
+    buried: list[tuple[int, Refusal]] = field(default_factory=list[tuple[int, Refusal]])
+    event_ids: set[str] = field(default_factory=set[str])
+    stalled: bool = False
+    """An inbox row cannot be worked off now: those behind it have to wait, so that their order stays."""
+
+    @property
+    def writes(self) -> bool:
+        """Whether there is anything to append."""
+        return bool(self.events or self.effects or self.consumed or self.requests)
+
+
+class Actor:
+    """One live execution."""
+
+    __slots__ = (
+        "_alone",
+        "_inbox_waits",
+        "_left",
+        "_snapshot_bytes",
+        "_tail_bytes",
+        "_tail_events",
+        "_world",
+        "key",
+        "mailbox",
+        "plan",
+        "ref",
+        "running",
+        "state",
+        "task",
+    )
+
+    def __init__(self, ref: ExecutionRef, world: World) -> None:
+        self.ref = ref
+        self.key = 0
+        self.state: State | None = None
+        self.plan: Plan | None = None
+        self.mailbox = Mailbox(world.settings.mailbox_commands_max)
+        self.running = False
+        self.task: asyncio.Task[None] | None = None
+        self._world = world
+        self._inbox_waits = False
+        self._left: dict[str, None] | None = None
+        self._alone = 0
+        """Letters that have to run one by one, as a turn with them together raised."""
+        self._tail_events = 0
+        self._tail_bytes = 0
+        self._snapshot_bytes = 0
+
+    # From outside
+
+    def born(self, plan: Plan) -> None:
+        """Make it a new execution that waits for its Start."""
+        self.plan = plan
+        self.state = State(execution_id=self.ref.execution_id)
+
+    def offer(self, letter: Letter) -> None:
+        """Put a letter into the mailbox and see that someone reads it."""
+        self.mailbox.put(letter)
+        self._run_soon()
+
+    def inbox_waits(self) -> None:
+        """There are inbox rows to work off."""
+        self._inbox_waits = True
+        self._run_soon()
+
+    @property
+    def idle(self) -> bool:
+        """Whether it may go to sleep."""
+        return not self.running and not self.mailbox
+
+    def view(self) -> ExecutionView | None:
+        """What it looks like now; None while it is not loaded."""
+        return None if self.state is None else state_view(self.state, self.ref, self.key)
+
+    def full_view(self) -> ExecutionView | None:
+        """With its open steps."""
+        if self.state is None:
+            return None
+        return full_view(self.state, self.ref, self.key, self.plan, self._world.settings.open_steps_max)
+
+    def going_to_sleep(self) -> ExecutionAppend | None:
+        """A snapshot worth writing before the state leaves memory, if any."""
+        state = self.state
+        worth = self._tail_events >= self._world.settings.sleep_tail_events_min
+        if state is None or not worth or state.status.ended or not self.key:
+            return None
+        return self._append(state, _Batch(), state.sequence, take_snapshot(state))
+
+    # The loop
+
+    def _run_soon(self) -> None:
+        if not self.running:
+            self.running = True
+            self.task = asyncio.get_running_loop().create_task(self._run())
+
+    async def _run(self) -> None:
+        try:
+            while self.mailbox or self._inbox_waits:
+                if self.state is None:
+                    await self.load()
+                await self._turn()
+        except Refused as refused:
+            self._give_up(refused.refusal)
+        except HistoryDamagedError as error:
+            log.error("execution cannot be replayed", extra={"execution": self.ref.execution_id, "cause": str(error)})
+            self._give_up(Refusal(Kind.INTERNAL, "HISTORY_DAMAGED", str(error)))
+        except Exception as error:
+            log.exception("actor failed", extra={"execution": self.ref.execution_id})
+            self._give_up(Refusal(Kind.INTERNAL, "INTERNAL", f"{type(error).__name__}: {error}"))
+        finally:
+            self.running = False
+            self._world.retired(self)
+
+    def _give_up(self, refusal: Refusal) -> None:
+        """Nobody who waits can be served; the next letter starts afresh."""
+        self._forget()
+        if self._inbox_waits:
+            self._inbox_waits = False
+            if refusal.kind is not Kind.NOT_FOUND:
+                self._world.retry_inbox(self.ref)
+        for letter in self.mailbox.clear():
+            letter.refuse(refusal)
+
+    def _forget(self) -> None:
+        self.state = None
+        self._left = None
+
+    async def load(self) -> None:
+        """Replay the state from the store; raises Refused EXECUTION_NOT_FOUND, HistoryDamagedError."""
+        async with self._world.activations:
+            await self._load()
+
+    async def _load(self) -> None:
+        world = self._world
+        record = await world.store.execution(self.ref)
+        if record is None:
+            raise Refused(not_found(self.ref))
+        self.key = record.key
+        state, applied = await replay(world.store, self.ref, record.key)
+        if not state.status.ended:
+            self.plan = await world.plans.plan(self.ref.tenant, state.definition_id, state.version)
+        self._tail_events, self._tail_bytes = applied, 0
+        self.state = state
+
+    # One turn
+
+    async def _turn(self) -> None:
+        letters = await self._take()
+        if not letters:
+            return
+        stored = await self._stored(letters)
+        state = self.state
+        if state is None:
+            return
+        before = state.sequence
+        batch = _Batch()
+        try:
+            for letter in letters:
+                self._decide(letter, state, batch, stored)
+        except Exception as error:
+            await self._raised(letters, error)
+            return
+        if batch.writes and not await self._commit(letters, state, before, batch):
+            return
+        await self._answer(batch)
+
+    async def _take(self) -> list[Letter]:
+        """Inbox rows accepted before, then what is in the mailbox."""
+        limit = 1 if self._alone else self._world.settings.turn_commands_max
+        letters: list[Letter] = []
+        if self._inbox_waits and self.key:
+            rows = await self._world.store.inbox(self.key, limit)
+            self._inbox_waits = len(rows) == limit
+            letters = [self._from_inbox(row) for row in rows]
+        if len(letters) < limit:
+            letters += self.mailbox.take(limit - len(letters))
+        self._alone = max(0, self._alone - len(letters))
+        return letters
+
+    def _from_inbox(self, row: InboxRow) -> Letter:
+        command: Command
+        if row.kind is InboxKind.CONTINUE:
+            command, self._left = Proceed(self._left), None
+        else:
+            command = Submit(row.name, decode(row.payload), row.event_id, enqueued=True)
+        future: asyncio.Future[Reply] = asyncio.get_running_loop().create_future()
+        future.add_done_callback(_seen)
+        return Letter(command, future, row.context, event_id=row.event_id, inbox_id=row.id)
+
+    async def _stored(self, letters: Sequence[Letter]) -> tuple[set[str], dict[str, Request]]:
+        """Which of the callers' ids are stored already: one indexed read a turn, none where nobody sent one."""
+        event_ids = [one.event_id for one in letters if one.event_id]
+        request_ids = [one.request.request_id for one in letters if one.request and type(one.command) is not Start]
+        store, now = self._world.store, self._world.clock.now()
+        known = await store.known_events(self.key, event_ids) if event_ids and self.key else set[str]()
+        requests = await store.requests(self.ref.tenant, request_ids, now) if request_ids else {}
+        return known, requests
+
+    def _decide(
+        self, letter: Letter, state: State, batch: _Batch, stored: tuple[set[str], dict[str, Request]]
+    ) -> None:
+        if batch.stalled and letter.inbox_id:
+            return
+        repeat = _repeated(letter, batch, *stored)
+        if repeat is not None:
+            batch.answers.append((letter, repeat))
+            if letter.inbox_id:
+                batch.consumed.append(letter.inbox_id)
+            return
+        world = self._world
+        facts = Facts(max(world.clock.now(), state.updated_at), world.ids.chance(), world.delivered(self.key))
+        decision = decide(state, cast(Plan, self.plan), letter.command, facts, world.settings.decisions)
+        if isinstance(decision, Refusal):
+            batch.answers.append((letter, decision))
+            if letter.inbox_id and decision.kind is Kind.BUSY:
+                batch.stalled = True
+            elif letter.inbox_id:
+                batch.buried.append((letter.inbox_id, decision))
+            return
+        self._accept(letter, state, batch, decision, facts.now)
+
+    def _accept(self, letter: Letter, state: State, batch: _Batch, accepted: Accepted, now: int) -> None:
+        batch.events += seal(state, accepted, now, letter.context, self.ref.tenant)
+        batch.effects += accepted.effects
+        if accepted.left:
+            self._left = {**(self._left or {}), **accepted.left}
+        if letter.inbox_id:
+            batch.consumed.append(letter.inbox_id)
+        if letter.request is not None:
+            batch.requests.append(letter.request)
+        if letter.event_id:
+            batch.event_ids.add(letter.event_id)
+        batch.guard = letter.guard or batch.guard
+        sequence = state.sequence - len(accepted.events) + 1 if accepted.events else 0
+        kept = type(letter.command) is Submit and sequence in state.kept
+        batch.answers.append((letter, Reply(sequence=sequence, kept=kept)))
+
+    async def _commit(self, letters: list[Letter], state: State, before: int, batch: _Batch) -> bool:
+        """Append and say whether it is on disk; if not, the letters have been taken care of."""
+        append = self._append(state, batch, before, self._snapshot_due(state, batch))
+        try:
+            outcome = await self._world.journal.write(append)
+        except Exception:
+            self._inbox_waits = self._inbox_waits or any(letter.inbox_id for letter in letters)
+            self.mailbox.put_back(letters)
+            raise
+        if isinstance(outcome, Committed):
+            self.key = outcome.key
+            if any(type(effect) is Continue for effect in batch.effects):
+                self._inbox_waits = True
+            return True
+        self._lost(letters, outcome)
+        return False
+
+    def _append(self, state: State, batch: _Batch, before: int, snapshot: Snapshot | None) -> ExecutionAppend:
+        return ExecutionAppend(
+            ref=self.ref,
+            key=self.key,
+            expected=before,
+            events=tuple(batch.events),
+            head=head_of(state),
+            effects=tuple(batch.effects),
+            consumed=tuple(batch.consumed),
+            requests=tuple(batch.requests),
+            snapshot=snapshot,
+            guard=batch.guard,
+        )
+
+    def _snapshot_due(self, state: State, batch: _Batch) -> Snapshot | None:
+        """A snapshot when enough events *and* more bytes than the last one's size have come since."""
+        self._tail_events += len(batch.events)
+        self._tail_bytes += sum(len(event.payload) for event in batch.events)
+        enough = self._tail_events >= self._world.settings.snapshot_events_min
+        if not enough or self._tail_bytes <= self._snapshot_bytes or state.status.ended:
+            return None
+        snapshot = take_snapshot(state)
+        self._tail_events = self._tail_bytes = 0
+        self._snapshot_bytes = len(snapshot.data)
+        return snapshot
+
+    async def _answer(self, batch: _Batch) -> None:
+        view: ExecutionView | None = None
+        for letter, answer in batch.answers:
+            if isinstance(answer, Refusal):
+                letter.refuse(answer)
+            elif letter.wants_view:
+                view = view or self.view()
+                letter.answer(msgspec.structs.replace(answer, view=view))
+            else:
+                letter.answer(answer)
+        for inbox_id, refusal in batch.buried:
+            await self._world.bury(self.ref, self.key, inbox_id, refusal)
+        if batch.stalled:
+            self._inbox_waits = False
+            self._world.retry_inbox(self.ref)
+
+    # When it does not work
+
+    def _lost(self, letters: list[Letter], lost: Lost) -> None:
+        """The append was taken out of its flush: the state in memory is void."""
+        self._forget()
+        if not self.key:  # a Start: whoever sent it knows what to do
+            for letter in letters:
+                letter.refuse(start_refusal(self.ref, lost))
+            return
+        again = lost.why in (Why.DUPLICATE_EVENT, Why.DUPLICATE_REQUEST, Why.SEQUENCE)
+        for letter in letters:
+            letter.reruns += 1
+        retried = [letter for letter in letters if again and letter.reruns <= RERUNS_MAX]
+        rows = any(letter.inbox_id for letter in retried)
+        self._inbox_waits = self._inbox_waits or rows
+        self.mailbox.put_back([letter for letter in retried if not letter.inbox_id])
+        for letter in letters:
+            if letter not in retried:
+                letter.refuse(Refusal(Kind.INTERNAL, "INTERNAL", f"the append was refused: {lost.message or lost.why}"))
+
+    async def _raised(self, letters: list[Letter], error: Exception) -> None:
+        """Deciding raised: run the letters one by one, or, if it was alone, answer it."""
+        self._forget()
+        if len(letters) > 1:
+            self._alone = len(letters)
+            self._inbox_waits = self._inbox_waits or any(letter.inbox_id for letter in letters)
+            self.mailbox.put_back([letter for letter in letters if not letter.inbox_id])
+            return
+        letter = letters[0]
+        refusal = Refusal(Kind.INTERNAL, "POISONED", f"{type(error).__name__}: {error}")
+        log.error(
+            "command raised", exc_info=error, extra={"execution": self.ref.execution_id, "command": repr(letter.command)}
+        )
+        letter.refuse(refusal)
+        if letter.inbox_id:
+            await self._world.bury(self.ref, self.key, letter.inbox_id, refusal)
+            self._inbox_waits = True
+
+
+def _seen(future: asyncio.Future[Any]) -> None:
+    """Nobody waits for this one: its exception has been dealt with."""
+    if not future.cancelled():
+        future.exception()
+
+
+def _repeated(
+    letter: Letter, batch: _Batch, event_ids: set[str], requests: dict[str, Request]
+) -> Reply | Refusal | None:
+    """The answer to a command that was carried out before; None: it is new."""
+    if letter.request is not None:
+        request_id = letter.request.request_id
+        earlier = requests.get(request_id) or next((r for r in batch.requests if r.request_id == request_id), None)
+        if earlier is not None:
+            same = earlier.fingerprint == letter.request.fingerprint
+            return Reply(duplicate=True) if same else request_reused(request_id)
+    if letter.event_id and (letter.event_id in event_ids or letter.event_id in batch.event_ids):
+        return Reply(duplicate=True)
+    return None
+
+
+def request_reused(request_id: str) -> Refusal:
+    """The same request id came with another request."""
+    return Refusal(
+        Kind.INVALID, "REQUEST_ID_REUSED", f"request_id {request_id} was used with another request within the last 24 h"
+    )
+
+
+def not_found(ref: ExecutionRef) -> Refusal:
+    """There is no such execution."""
+    return Refusal(
+        Kind.NOT_FOUND,
+        "EXECUTION_NOT_FOUND",
+        f"there is no execution {ref.execution_id}",
+        resource_type="execution",
+        resource=ref.execution_id,
+    )
+
+
+def start_refusal(ref: ExecutionRef, lost: Lost) -> Refusal:
+    """What a start is told; the engine looks at the reason and decides again, or answers with what exists."""
+    reasons = {
+        Why.EXISTS: (Kind.EXISTS, "EXECUTION_EXISTS"),
+        Why.DUPLICATE_REQUEST: (Kind.EXISTS, "DUPLICATE_REQUEST"),
+        Why.REVISION: (Kind.RACE, "DEFINITION_CHANGED"),
+    }
+    kind, reason = reasons.get(lost.why, (Kind.INTERNAL, "INTERNAL"))
+    metadata: dict[str, str] = {}
+    if lost.stored is not None:
+        metadata = {"identity": lost.stored.identity, "fingerprint": lost.stored.fingerprint.hex()}
+    message = lost.message or lost.why.value
+    return Refusal(kind, reason, message, metadata, resource_type="execution", resource=ref.execution_id)
+
+
+def head_of(state: State) -> Head:
+    """The listing projection of a state."""
+    return Head(
+        status=state.status.value,
+        state=state.state,
+        definition_id=state.definition_id,
+        version=state.version,
+        labels=encode(cast(Any, state.labels)) if state.labels else b"{}",
+        sequence=state.sequence,
+        hash=state.hash,
+        started_at=state.started_at,
+        updated_at=state.updated_at,
+        ended_at=state.ended_at,
+        incidents=len(state.incidents),
+    )

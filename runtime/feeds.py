@@ -1,0 +1,148 @@
+"""Watching an execution: pages from the store, woken by commits. A watcher holds a position and no events."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Sequence
+from typing import Any
+
+import msgspec
+
+from .core import events as ev
+from .core.refusals import Kind, Refusal, Refused
+from .ports import Committed, ExecutionAppend, ExecutionRef, Store, StoredEvent, Write
+from .settings import Settings
+
+_TERMINAL = frozenset(kind.__name__ for kind in ev.TERMINAL)
+
+
+class HistoryEvent(msgspec.Struct, frozen=True):
+    """A stored event with everything that is kept once for several."""
+
+    stored: StoredEvent
+    from_state: str
+    to_state: str
+    user_id: str
+    trace: str
+    request_id: str
+
+    @property
+    def event_type(self) -> str:
+        """What it is about."""
+        return ev.category(self.stored.name)
+
+    @property
+    def is_last(self) -> bool:
+        """Whether nothing can follow it."""
+        return self.stored.name in _TERMINAL
+
+
+class Feeds:
+    """All watchers of one engine."""
+
+    def __init__(self, store: Store, settings: Settings) -> None:
+        self._store = store
+        self._settings = settings
+        self._signals: dict[ExecutionRef, set[asyncio.Event]] = {}
+        self._open = 0
+        self._closing = False
+
+    def committed(self, writes: Sequence[tuple[Write, Committed]]) -> None:
+        """The journal's listener."""
+        if not self._signals:
+            return
+        for write, _ in writes:
+            if type(write) is ExecutionAppend:
+                for signal in self._signals.get(write.ref, ()):
+                    signal.set()
+
+    async def history(self, key: int, after: int, limit: int, bytes_max: int) -> list[HistoryEvent]:
+        """One page of events after a sequence."""
+        limit = min(limit, self._settings.page_items_max)
+        page = await self._store.events(key, after, limit, min(bytes_max, self._settings.page_bytes_max))
+        state = await self._state_at(key, after) if page else ""
+        return _completed(page, state)
+
+    async def _state_at(self, key: int, sequence: int) -> str:
+        """The execution's `state` after this event: looked for backwards, in growing steps."""
+        step, upper = 64, sequence
+        while upper > 0:
+            lower = max(0, upper - step)
+            page = await self._store.events(key, lower, upper - lower, self._settings.page_bytes_max)
+            found = next((event.to_state for event in reversed(page) if event.to_state is not None), None)
+            if found is not None and page and page[-1].sequence >= upper:
+                return found
+            if found is not None:
+                step = max(1, step // 2)
+                continue
+            upper, step = lower, step * 2
+        return "pending"
+
+    async def watch(self, ref: ExecutionRef, key: int, after: int) -> AsyncIterator[list[HistoryEvent]]:
+        """Pages of events as they come, from after a sequence; ends after the execution's last event."""
+        signal = self._enter(ref)
+        try:
+            while not self._closing:
+                signal.clear()
+                page = await self.history(key, after, self._settings.page_items_max, self._settings.page_bytes_max)
+                if page:
+                    after = page[-1].stored.sequence
+                    yield page
+                    if page[-1].is_last:
+                        return
+                else:
+                    await signal.wait()
+        finally:
+            self._leave(ref, signal)
+
+    def _enter(self, ref: ExecutionRef) -> asyncio.Event:
+        limit = self._settings.watchers_max
+        if self._open >= limit:
+            raise Refused(
+                Refusal(
+                    Kind.BUSY,
+                    "WATCHERS_FULL",
+                    f"{limit} watches are open already (watchers_max)",
+                    {"limit": str(limit)},
+                    retry_after_us=1_000_000,
+                )
+            )
+        signal = asyncio.Event()
+        self._signals.setdefault(ref, set()).add(signal)
+        self._open += 1
+        return signal
+
+    def _leave(self, ref: ExecutionRef, signal: asyncio.Event) -> None:
+        self._open -= 1
+        signals = self._signals[ref]
+        signals.discard(signal)
+        if not signals:
+            del self._signals[ref]
+
+    def close(self) -> None:
+        """End every watch; they can be taken up again from where they were."""
+        self._closing = True
+        for signals in self._signals.values():
+            for signal in signals:
+                signal.set()
+
+
+def _completed(page: list[StoredEvent], state: str) -> list[HistoryEvent]:
+    context: dict[str, Any] = {}
+    events: list[HistoryEvent] = []
+    for stored in page:
+        if stored.context is not None:
+            context = msgspec.json.decode(stored.context, type=dict[str, Any])
+        to_state = stored.to_state if stored.to_state is not None else state
+        events.append(
+            HistoryEvent(
+                stored,
+                from_state=state,
+                to_state=to_state,
+                user_id=context.get("user", ""),
+                trace=context.get("trace", ""),
+                request_id=context.get("request", ""),
+            )
+        )
+        state = to_state
+    return events

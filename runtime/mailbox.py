@@ -1,0 +1,105 @@
+"""The mailbox of an actor: bounded, first in first out, each letter with the future its sender waits on."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from dataclasses import dataclass
+
+import msgspec
+
+from .core.commands import Command
+from .core.refusals import Kind, Refusal, Refused
+from .ports import DefinitionGuard, Request
+from .views import ExecutionView
+
+
+class Reply(msgspec.Struct, frozen=True):
+    """What an accepted command is answered with, after its commit."""
+
+    view: ExecutionView | None = None
+    """The execution after the turn, where the sender asked for it."""
+    sequence: int = 0
+    """Of the last event the command made; 0: it made none."""
+    duplicate: bool = False
+    """It had been carried out before (same event id or request id), and nothing happened now."""
+    kept: bool = False
+    """A submitted event that no `receive` took yet."""
+
+
+@dataclass(slots=True, eq=False)
+class Letter:
+    """A command on its way."""
+
+    command: Command
+    future: asyncio.Future[Reply]
+    context: bytes = b"{}"
+    """JSON of {user, trace, request}: who caused it."""
+    event_id: str = ""
+    request: Request | None = None
+    guard: DefinitionGuard | None = None
+    inbox_id: int = 0
+    """The inbox row it came from; 0: none."""
+    wants_view: bool = False
+    reruns: int = 0
+
+    def refuse(self, refusal: Refusal) -> None:
+        """Answer with a no."""
+        if not self.future.done():
+            self.future.set_exception(Refused(refusal))
+
+    def answer(self, reply: Reply) -> None:
+        """Answer with what happened."""
+        if not self.future.done():
+            self.future.set_result(reply)
+
+
+class Mailbox:
+    """Letters in the order of their arrival, at most `mailbox_commands_max`."""
+
+    __slots__ = ("_letters", "_limit")
+
+    def __init__(self, limit: int) -> None:
+        self._letters: deque[Letter] = deque()
+        self._limit = limit
+
+    def __len__(self) -> int:
+        return len(self._letters)
+
+    def put(self, letter: Letter) -> None:
+        """Take a letter, or refuse it when the mailbox is full."""
+        if len(self._letters) >= self._limit:
+            letter.refuse(
+                Refusal(
+                    Kind.BUSY,
+                    "MAILBOX_FULL",
+                    f"{self._limit} commands wait for this execution already (mailbox_commands_max)",
+                    {"limit": str(self._limit)},
+                    retry_after_us=100_000,
+                )
+            )
+            return
+        self._letters.append(letter)
+
+    def put_back(self, letters: list[Letter]) -> None:
+        """Put letters back in front, in their order; they have been admitted before."""
+        self._letters.extendleft(reversed(letters))
+
+    def take(self, limit: int) -> list[Letter]:
+        """The next letters, up to `limit`."""
+        letters = self._letters
+        return [letters.popleft() for _ in range(min(limit, len(letters)))]
+
+    def clear(self) -> list[Letter]:
+        """All letters; nothing is left."""
+        letters = list(self._letters)
+        self._letters.clear()
+        return letters
+
+
+def broken(refusal: Refusal, letters: list[Letter]) -> None:
+    """Refuse all of these."""
+    for letter in letters:
+        letter.refuse(refusal)
+
+

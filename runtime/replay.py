@@ -1,0 +1,146 @@
+"""From stored bytes to values and back: events, snapshots, and the state they add up to.
+
+Replay needs events only. A snapshot saves time; one that is damaged or of another format is passed over.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+from collections.abc import Callable, Mapping
+from typing import Any, Protocol, cast
+
+import msgspec
+
+from .core import events as ev
+from .core.decide import Accepted
+from .core.evolve import evolve
+from .core.history import event_hash
+from .core.state import State
+from .core.values import OPAQUE_KEY, encode, revive
+from .ports import ExecutionRef, Snapshot, StoredEvent
+
+SNAPSHOT_FORMAT = 1
+PAGE_EVENTS = 1_000
+PAGE_BYTES = 4 * 1024 * 1024
+
+_MARK = OPAQUE_KEY.encode()
+_EVENT_DECODERS: Mapping[str, msgspec.json.Decoder[ev.Event]] = {
+    name: msgspec.json.Decoder(kind) for name, kind in ev.TYPES.items()
+}
+_STATE_DECODER = msgspec.json.Decoder(State)
+
+
+class HistoryDamagedError(Exception):
+    """A stored history cannot be replayed; the message says where. `verify` shows more."""
+
+
+class HistorySource(Protocol):
+    """Where stored histories come from (part of the Store port)."""
+
+    async def events(self, key: int, after: int, limit: int, bytes_max: int) -> list[StoredEvent]:
+        """Events after a sequence."""
+        ...
+
+    async def snapshots(self, key: int) -> list[Snapshot]:
+        """Kept snapshots, newest first."""
+        ...
+
+
+def read_event(stored: StoredEvent) -> ev.Event:
+    """The event as a value; raises HistoryDamagedError."""
+    decoder = _EVENT_DECODERS.get(stored.name)
+    if decoder is None:
+        raise HistoryDamagedError(f"event {stored.sequence}: this version knows no {stored.name}")
+    try:
+        if _MARK in stored.payload:
+            return cast(ev.Event, msgspec.convert(revive(msgspec.json.decode(stored.payload)), ev.TYPES[stored.name]))
+        return decoder.decode(stored.payload)
+    except msgspec.MsgspecError as error:
+        raise HistoryDamagedError(f"event {stored.sequence}: {error}") from error
+
+
+def seal(state: State, accepted: Accepted, at: int, context: bytes, tenant: str) -> list[StoredEvent]:
+    """The stored form of events that were just applied to `state`; moves the state's head hash on."""
+    sequence = state.sequence - len(accepted.events)
+    sealed: list[StoredEvent] = []
+    for place, event in enumerate(accepted.events):
+        sequence += 1
+        name = type(event).__name__
+        payload = encode(cast(Any, event))
+        to_state = accepted.states.get(place)
+        event_id = accepted.event_ids.get(place)
+        own_context = context if place == 0 else None
+        state.hash = event_hash(
+            state.hash,
+            tenant,
+            state.execution_id,
+            sequence=sequence,
+            name=name,
+            payload=payload,
+            created_at=at,
+            to_state=to_state,
+            event_id=event_id,
+            context=own_context,
+        )
+        sealed.append(StoredEvent(sequence, name, payload, at, state.hash, to_state, event_id, own_context))
+    return sealed
+
+
+def take_snapshot(state: State) -> Snapshot:
+    """The state, encoded with its check."""
+    data = encode(cast(Any, state))
+    return Snapshot(state.sequence, SNAPSHOT_FORMAT, data, hashlib.sha256(data).digest())
+
+
+def read_snapshot(snapshot: Snapshot) -> State | None:
+    """The state in a snapshot; None when it is damaged or of another format."""
+    if snapshot.format != SNAPSHOT_FORMAT or hashlib.sha256(snapshot.data).digest() != snapshot.check:
+        return None
+    try:
+        if _MARK in snapshot.data:
+            return msgspec.convert(revive(msgspec.json.decode(snapshot.data)), State, strict=False)
+        return _STATE_DECODER.decode(snapshot.data)
+    except msgspec.MsgspecError:
+        return None
+
+
+async def replay(
+    source: HistorySource,
+    ref: ExecutionRef,
+    key: int,
+    *,
+    until: int | None = None,
+    use_snapshots: bool = True,
+    on_damaged: Callable[[Snapshot], None] = lambda _: None,
+) -> tuple[State, int]:
+    """The state at a sequence (None: now), and how many events had to be applied for it."""
+    state = State(execution_id=ref.execution_id)
+    for snapshot in await source.snapshots(key) if use_snapshots else ():
+        if until is not None and snapshot.sequence > until:
+            continue
+        if (kept := read_snapshot(snapshot)) is not None:
+            state = kept
+            break
+        on_damaged(snapshot)
+    applied = 0
+    while until is None or state.sequence < until:
+        limit = PAGE_EVENTS if until is None else min(PAGE_EVENTS, until - state.sequence)
+        page = await source.events(key, state.sequence, limit, PAGE_BYTES)
+        for stored in page:
+            _apply(state, stored)
+        applied += len(page)
+        if len(page) < limit and (not page or page[-1].name in _LAST or len(page) < PAGE_EVENTS // 2):
+            break
+        await asyncio.sleep(0)  # a long history must not hold up the others
+    return state, applied
+
+
+_LAST = frozenset(kind.__name__ for kind in ev.TERMINAL)
+
+
+def _apply(state: State, stored: StoredEvent) -> None:
+    if stored.sequence != state.sequence + 1:
+        raise HistoryDamagedError(f"event {state.sequence + 1} is missing: {stored.sequence} follows")
+    evolve(state, read_event(stored), stored.created_at, stored.event_id or "")
+    state.hash = stored.hash

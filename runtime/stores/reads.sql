@@ -1,0 +1,92 @@
+-- The statements of the reading connections. Every one of them is bounded by its keys or by a LIMIT.
+
+-- name: execution
+SELECT key, tenant, execution_id, status, state, definition_id, version, CAST(labels AS BLOB),
+       sequence, hash, started_at, updated_at, ended_at, incidents
+FROM executions WHERE tenant = ? AND execution_id = ?
+
+-- name: execution_by_key
+SELECT key, tenant, execution_id, status, state, definition_id, version, CAST(labels AS BLOB),
+       sequence, hash, started_at, updated_at, ended_at, incidents
+FROM executions WHERE key = ?
+
+-- name: events
+SELECT sequence, name, CAST(payload AS BLOB), created_at, hash, to_state, event_id, CAST(context AS BLOB), position
+FROM events WHERE execution = ? AND sequence > ? ORDER BY sequence LIMIT ?
+
+-- name: context_before
+SELECT CAST(context AS BLOB) FROM events
+WHERE execution = ? AND sequence < ? AND context IS NOT NULL ORDER BY sequence DESC LIMIT 1
+
+-- name: snapshots
+SELECT sequence, format, data, checksum FROM snapshots WHERE execution = ? ORDER BY sequence DESC
+
+-- name: known_events
+SELECT e.event_id
+FROM (VALUES /*rows*/ (?, ?) /*end*/) AS v
+CROSS JOIN events AS e ON e.execution = v.column1 AND e.event_id = v.column2
+
+-- name: requests
+SELECT r.tenant, r.request_id, r.fingerprint, r.identity, r.expires_at
+FROM (VALUES /*rows*/ (?, ?) /*end*/) AS v
+CROSS JOIN requests AS r ON r.tenant = v.column1 AND r.request_id = v.column2
+
+-- name: open_tasks
+SELECT e.tenant, e.execution_id, t.execution, t.path, t.operation, t.attempt, t.scheduled, t.priority,
+       t.attempt_timeout, t.since, t.cancel_requested
+FROM open_tasks AS t CROSS JOIN executions AS e ON e.key = t.execution
+WHERE (t.execution, t.path) > (?, ?) ORDER BY t.execution, t.path LIMIT ?
+
+-- name: task_inputs
+SELECT e.execution, e.sequence, CAST(e.payload AS BLOB)
+FROM (VALUES /*rows*/ (?, ?) /*end*/) AS v
+CROSS JOIN events AS e ON e.execution = v.column1 AND e.sequence = v.column2
+
+-- name: timers
+SELECT e.tenant, e.execution_id, t.execution, t.path, t.timer, t.due
+FROM timers AS t CROSS JOIN executions AS e ON e.key = t.execution
+WHERE t.due <= ? ORDER BY t.due LIMIT ?
+
+-- name: inbox
+SELECT id, kind, event_id, name, CAST(payload AS BLOB), CAST(context AS BLOB), accepted_at
+FROM inbox WHERE execution = ? ORDER BY id LIMIT ?
+
+-- name: inbox_executions
+SELECT DISTINCT i.execution, e.tenant, e.execution_id
+FROM inbox AS i CROSS JOIN executions AS e ON e.key = i.execution
+WHERE i.execution > ? ORDER BY i.execution LIMIT ?
+
+-- name: dead_letters
+SELECT d.id, d.tenant, e.execution_id, d.event_id, d.name, CAST(d.payload AS BLOB), CAST(d.context AS BLOB),
+       d.cause, d.message, d.accepted_at, d.died_at
+FROM dead_letters AS d CROSS JOIN executions AS e ON e.key = d.execution
+WHERE d.tenant = ? AND d.id > ? ORDER BY d.id LIMIT ?
+
+-- name: dead_letters_of
+SELECT d.id, d.tenant, e.execution_id, d.event_id, d.name, CAST(d.payload AS BLOB), CAST(d.context AS BLOB),
+       d.cause, d.message, d.accepted_at, d.died_at
+FROM executions AS e CROSS JOIN dead_letters AS d ON d.execution = e.key
+WHERE e.tenant = ? AND e.execution_id = ? AND d.id > ? ORDER BY d.id LIMIT ?
+
+-- name: definition
+SELECT tenant, definition_id, sequence, published, latest, revision, CAST(draft AS BLOB), created_at, updated_at
+FROM definitions WHERE tenant = ? AND definition_id = ?
+
+-- name: definitions
+SELECT tenant, definition_id, sequence, published, latest, revision, CAST(draft AS BLOB), created_at, updated_at
+FROM definitions WHERE tenant = ? AND definition_id > ? ORDER BY definition_id LIMIT ?
+
+-- name: definition_version
+SELECT version, CAST(content AS BLOB), fingerprint, created_at, user_id
+FROM definition_versions WHERE tenant = ? AND definition_id = ? AND version = ?
+
+-- name: definition_versions
+SELECT version, CAST(content AS BLOB), fingerprint, created_at, user_id
+FROM definition_versions WHERE tenant = ? AND definition_id = ? AND version < ? ORDER BY version DESC LIMIT ?
+
+-- name: revision
+SELECT revision FROM revisions WHERE tenant = ?
+
+-- name: counts
+SELECT (SELECT count(*) FROM executions), (SELECT count(*) FROM open_tasks), (SELECT count(*) FROM timers),
+       (SELECT count(*) FROM inbox), (SELECT count(*) FROM dead_letters), (SELECT count(*) FROM definitions)

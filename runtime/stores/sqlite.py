@@ -1,0 +1,246 @@
+"""The store in one SQLite file: one connection writes, two read, one copies the log into the database behind them.
+
+What is acknowledged is on disk (write-ahead log, `synchronous = FULL`). A batch, however large, is one hop to the
+writer's thread. Point reads (what actors wait for) and pages (what people ask for) have a connection each, so that a
+long listing never stands in the way of an activation.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import sqlite3
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Concatenate, ParamSpec, TypeVar
+
+from ..ports import (
+    Counts,
+    DeadLetter,
+    DefinitionHead,
+    DefinitionVersion,
+    ExecutionQuery,
+    ExecutionRecord,
+    ExecutionRef,
+    InboxRow,
+    Outcome,
+    Request,
+    Snapshot,
+    StorageFailedError,
+    StorageFullError,
+    StoredEvent,
+    StoreInfo,
+    StoreRefusedError,
+    TaskRecord,
+    TimerRecord,
+    Write,
+)
+from . import sqlite_reads as reads
+from .connection import Connection
+from .schema import FileLock, pending_migrations, prepare, prepare_checkpointer, prepare_reader
+from .sqlite_writer import Writer, checkpoint
+
+__all__ = ["SqliteStore", "pending_migrations"]
+
+_LOG = logging.getLogger(__name__)
+_ROWS_PER_CHECKPOINT = 2000
+
+P = ParamSpec("P")
+T = TypeVar("T")
+
+
+class SqliteStore:
+    """The `Store` port over a file and the few that SQLite and the lock keep beside it. Opened once, closed once."""
+
+    def __init__(
+        self, path: Path | str, *, backup_before_migration: bool = True, wal_bytes_max: int = 64 * 1024 * 1024
+    ) -> None:
+        self._path = Path(path).absolute()
+        self._backup = backup_before_migration
+        self._wal_bytes_max = wal_bytes_max
+        self._lock = FileLock(self._path)
+        self._writing = Connection(self._path)
+        self._points = Connection(self._path)
+        self._pages = Connection(self._path)
+        self._copying = Connection(self._path)
+        self._opened: list[Connection] = []
+        self._writer: Writer | None = None
+        self._failure: StorageFailedError | None = None
+        self._checkpoint: asyncio.Task[None] | None = None
+        self._checkpointed_rows = 0
+        self._restart_due = False
+
+    async def open(self) -> StoreInfo:
+        """Take the lock, migrate, count the opening. Raises StoreRefusedError; then everything is given back."""
+        self._lock.take()
+        try:
+            await self._connect(self._writing)
+            info = await self._writing.run(
+                lambda connection: prepare(
+                    connection, self._path, backup=self._backup, wal_bytes_max=self._wal_bytes_max
+                )
+            )
+            self._writer = await self._writing.run(lambda connection: Writer(connection, self._path.parent))
+            for connection, prepared in (
+                (self._points, prepare_reader),
+                (self._pages, prepare_reader),
+                (self._copying, prepare_checkpointer),
+            ):
+                await self._connect(connection)
+                await connection.run(prepared)
+        except BaseException:
+            await self.close()
+            raise
+        return info
+
+    async def _connect(self, connection: Connection) -> None:
+        try:
+            await connection
+        except sqlite3.Error as error:
+            raise StoreRefusedError(f"{self._path} cannot be opened: {error}") from error
+        self._opened.append(connection)
+
+    async def close(self) -> None:
+        """Close every connection, the writing one last: it copies the rest of the log and removes it."""
+        if self._checkpoint is not None:
+            await self._checkpoint
+            self._checkpoint = None
+        while self._opened:
+            await self._opened.pop().close()
+        self._writer = None
+        self._lock.release()
+
+    # -- writing -----------------------------------------------------------------------------------------------
+
+    async def write(self, batch: Sequence[Write]) -> list[Outcome]:
+        """One transaction, one hop."""
+        writer = self._sound_writer()
+        if self._restart_due:
+            await self._restart_log(writer)
+        outcomes = await self._writing.run(lambda _: writer.flush(batch))
+        if writer.rows_changed - self._checkpointed_rows >= _ROWS_PER_CHECKPOINT and self._checkpoint is None:
+            self._checkpointed_rows = writer.rows_changed
+            self._checkpoint = asyncio.create_task(self._copy_log(writer), name="callboard-checkpoint")
+        return outcomes
+
+    async def probe(self) -> bool:
+        """Room for a file, for pages and for a commit."""
+        writer = self._sound_writer()
+        return await self._writing.run(lambda _: writer.probe())
+
+    def _sound_writer(self) -> Writer:
+        if self._failure is not None:
+            raise self._failure
+        if self._writer is None:
+            raise StorageFailedError("the store is not open")
+        return self._writer
+
+    async def _copy_log(self, writer: Writer) -> None:
+        """Passive, beside the flushes. A full disk is met again by the next flush, which says so."""
+        try:
+            pages = await self._copying.run(lambda connection: checkpoint(connection, self._path.parent))
+            self._restart_due = pages * writer.page_bytes > self._wal_bytes_max
+        except StorageFullError as error:
+            _LOG.warning("the disk is full, the write-ahead log cannot be copied: %s", error)
+        except StorageFailedError as error:
+            self._failure = error
+        finally:
+            self._checkpoint = None
+
+    async def _restart_log(self, writer: Writer) -> None:
+        """Between two flushes: passive copying alone never catches up with a writer that does not pause."""
+        if self._checkpoint is not None:
+            await self._checkpoint
+        self._restart_due = False
+        if not await self._writing.run(lambda _: writer.restart_log()):
+            _LOG.info("a reader keeps the write-ahead log from being restarted")
+
+    # -- reading -----------------------------------------------------------------------------------------------
+
+    async def _point(
+        self, read: Callable[Concatenate[sqlite3.Connection, P], T], *args: P.args, **kwargs: P.kwargs
+    ) -> T:
+        return await self._points.run(lambda connection: read(connection, *args, **kwargs))
+
+    async def _page(
+        self, read: Callable[Concatenate[sqlite3.Connection, P], T], *args: P.args, **kwargs: P.kwargs
+    ) -> T:
+        return await self._pages.run(lambda connection: read(connection, *args, **kwargs))
+
+    async def execution(self, ref: ExecutionRef) -> ExecutionRecord | None:
+        """By tenant and id."""
+        return await self._point(reads.execution, ref)
+
+    async def execution_by_key(self, key: int) -> ExecutionRecord | None:
+        """By key."""
+        return await self._point(reads.execution_by_key, key)
+
+    async def executions(self, query: ExecutionQuery) -> list[ExecutionRecord]:
+        """One page, newest first."""
+        return await self._page(reads.executions, query)
+
+    async def events(self, key: int, after: int, limit: int, bytes_max: int) -> list[StoredEvent]:
+        """One page of a history."""
+        return await self._point(reads.events, key, after, limit, bytes_max)
+
+    async def snapshots(self, key: int) -> list[Snapshot]:
+        """Newest first."""
+        return await self._point(reads.snapshots, key)
+
+    async def known_events(self, key: int, event_ids: Sequence[str]) -> set[str]:
+        """Which of these the history holds."""
+        return await self._point(reads.known_events, key, event_ids)
+
+    async def requests(self, tenant: str, request_ids: Sequence[str], now: int) -> dict[str, Request]:
+        """Those that have not expired."""
+        return await self._point(reads.requests, tenant, request_ids, now)
+
+    async def open_tasks(self, after: tuple[int, str], limit: int) -> list[TaskRecord]:
+        """By key and path."""
+        return await self._page(reads.open_tasks, after, limit)
+
+    async def task_inputs(self, wanted: Sequence[tuple[int, int]]) -> list[bytes | None]:
+        """Payloads of events."""
+        return await self._point(reads.task_inputs, wanted)
+
+    async def timers(self, until: int, limit: int) -> list[TimerRecord]:
+        """Those due first."""
+        return await self._point(reads.timers, until, limit)
+
+    async def inbox(self, key: int, limit: int) -> list[InboxRow]:
+        """The oldest first."""
+        return await self._point(reads.inbox, key, limit)
+
+    async def inbox_executions(self, after_key: int, limit: int) -> list[tuple[int, ExecutionRef]]:
+        """By key."""
+        return await self._page(reads.inbox_executions, after_key, limit)
+
+    async def dead_letters(self, tenant: str, execution_id: str, after: int, limit: int) -> list[DeadLetter]:
+        """By id."""
+        return await self._page(reads.dead_letters, tenant, execution_id, after, limit)
+
+    async def definition(self, tenant: str, definition_id: str) -> DefinitionHead | None:
+        """Where it stands."""
+        return await self._point(reads.definition, tenant, definition_id)
+
+    async def definitions(self, tenant: str, after: str, limit: int) -> list[DefinitionHead]:
+        """By id."""
+        return await self._page(reads.definitions, tenant, after, limit)
+
+    async def definition_version(self, tenant: str, definition_id: str, version: int) -> DefinitionVersion | None:
+        """One of them."""
+        return await self._point(reads.definition_version, tenant, definition_id, version)
+
+    async def definition_versions(
+        self, tenant: str, definition_id: str, below: int, limit: int
+    ) -> list[DefinitionVersion]:
+        """Newest first."""
+        return await self._page(reads.definition_versions, tenant, definition_id, below, limit)
+
+    async def revision(self, tenant: str) -> int:
+        """The tenant's last one."""
+        return await self._point(reads.revision, tenant)
+
+    async def counts(self) -> Counts:
+        """Counted now."""
+        return await self._page(reads.counts)

@@ -1,0 +1,220 @@
+"""The reads: functions over a plain connection, each one statement or two, each done within its page."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Sequence
+from typing import Any
+
+import msgspec
+
+from ..core.state import Status
+from ..ports import (
+    Counts,
+    DeadLetter,
+    DefinitionHead,
+    DefinitionVersion,
+    ExecutionQuery,
+    ExecutionRecord,
+    ExecutionRef,
+    InboxKind,
+    InboxRow,
+    Request,
+    Snapshot,
+    StoredEvent,
+    TaskRecord,
+    TimerRecord,
+)
+from .sql import Many, statements
+from .sqlite_writes import record_of
+
+_SQL = statements("reads.sql")
+_KNOWN_EVENTS = Many(_SQL["known_events"])
+_REQUESTS = Many(_SQL["requests"])
+_TASK_INPUTS = Many(_SQL["task_inputs"])
+_INT64_MAX = 2**63 - 1
+
+
+def execution(connection: sqlite3.Connection, ref: ExecutionRef) -> ExecutionRecord | None:
+    """By tenant and id."""
+    row = connection.execute(_SQL["execution"], ref).fetchone()
+    return record_of(row) if row is not None else None
+
+
+def execution_by_key(connection: sqlite3.Connection, key: int) -> ExecutionRecord | None:
+    """By the store's own key."""
+    row = connection.execute(_SQL["execution_by_key"], (key,)).fetchone()
+    return record_of(row) if row is not None else None
+
+
+_RECORD = """SELECT e.key, e.tenant, e.execution_id, e.status, e.state, e.definition_id, e.version,
+       CAST(e.labels AS BLOB), e.sequence, e.hash, e.started_at, e.updated_at, e.ended_at, e.incidents"""
+
+
+def executions(connection: sqlite3.Connection, query: ExecutionQuery) -> list[ExecutionRecord]:
+    """A page, newest first. It walks an index of one status, or of one label, and stops when the page is full."""
+    conditions, values = _conditions(query)
+    before = query.before_key or _INT64_MAX
+    parts: list[str] = []
+    parameters: list[Any] = []
+    if query.labels:
+        (name, value), *_ = query.labels
+        statuses = query.statuses
+        asked = f" AND e.status IN ({', '.join('?' * len(statuses))})" if statuses else ""
+        parts.append(
+            f"{_RECORD} FROM labels AS l CROSS JOIN executions AS e ON e.key = l.execution "
+            f"WHERE l.tenant = ? AND l.name = ? AND l.value = ? AND l.execution < ?{asked}{conditions} "
+            "ORDER BY l.execution DESC LIMIT ?"
+        )
+        parameters += [query.tenant, name, value, before, *statuses, *values, query.limit]
+    else:
+        for status in query.statuses or tuple(Status):
+            parts.append(
+                f"SELECT * FROM ({_RECORD} FROM executions AS e INDEXED BY executions_by_status "
+                f"WHERE e.tenant = ? AND e.status = ? AND e.key < ?{conditions} ORDER BY e.key DESC LIMIT ?)"
+            )
+            parameters += [query.tenant, str(status), before, *values, query.limit]
+        parts[-1] += " ORDER BY 1 DESC LIMIT ?"
+        parameters.append(query.limit)
+    return [record_of(row) for row in connection.execute(" UNION ALL ".join(parts), parameters)]
+
+
+def _conditions(query: ExecutionQuery) -> tuple[str, list[Any]]:
+    found: list[tuple[str, Any]] = []
+    if query.definition_id:
+        found.append(("e.definition_id = ?", query.definition_id))
+    if query.version:
+        found.append(("e.version = ?", query.version))
+    if query.state is not None:
+        found.append(("e.state = ?", query.state))
+    if query.incident is not None:
+        found.append(("(e.incidents > 0) = ?", query.incident))
+    for text, value in (
+        ("e.started_at > ?", query.started_after),
+        ("e.started_at < ?", query.started_before),
+        ("e.updated_at > ?", query.updated_after),
+        ("e.updated_at < ?", query.updated_before),
+    ):
+        if value is not None:
+            found.append((text, value))
+    sql = "".join(f" AND {text}" for text, _ in found)
+    values = [value for _, value in found]
+    for label in query.labels[1:]:
+        sql += (
+            " AND EXISTS (SELECT 1 FROM labels AS o"
+            " WHERE o.tenant = e.tenant AND o.name = ? AND o.value = ? AND o.execution = e.key)"
+        )
+        values += label
+    return sql, values
+
+
+def events(connection: sqlite3.Connection, key: int, after: int, limit: int, bytes_max: int) -> list[StoredEvent]:
+    """A page of one history."""
+    page: list[StoredEvent] = []
+    size = 0
+    cursor = connection.execute(_SQL["events"], (key, after, limit))
+    for sequence, name, payload, created_at, digest, to_state, event_id, context, position in cursor:
+        size += len(payload)
+        if page and size > bytes_max:
+            break
+        page.append(StoredEvent(sequence, name, payload, created_at, digest, to_state, event_id, context, position))
+    cursor.close()
+    if page and page[0].context is None:
+        found = connection.execute(_SQL["context_before"], (key, page[0].sequence)).fetchone()
+        page[0] = msgspec.structs.replace(page[0], context=found[0] if found is not None else None)
+    return page
+
+
+def snapshots(connection: sqlite3.Connection, key: int) -> list[Snapshot]:
+    """The kept ones, newest first."""
+    return [Snapshot(*row) for row in connection.execute(_SQL["snapshots"], (key,))]
+
+
+def known_events(connection: sqlite3.Connection, key: int, event_ids: Sequence[str]) -> set[str]:
+    """Which of these stand in the history."""
+    return {found for (found,) in _KNOWN_EVENTS.query(connection, [(key, event_id) for event_id in event_ids])}
+
+
+def requests(connection: sqlite3.Connection, tenant: str, request_ids: Sequence[str], now: int) -> dict[str, Request]:
+    """Those that have not expired."""
+    found = [Request(*row) for row in _REQUESTS.query(connection, [(tenant, each) for each in request_ids])]
+    return {request.request_id: request for request in found if request.expires_at > now}
+
+
+def open_tasks(connection: sqlite3.Connection, after: tuple[int, str], limit: int) -> list[TaskRecord]:
+    """A page in the order of (key, path)."""
+    rows = connection.execute(_SQL["open_tasks"], (*after, limit))
+    return [TaskRecord(ExecutionRef(row[0], row[1]), *row[2:10], cancel_requested=bool(row[10])) for row in rows]
+
+
+def task_inputs(connection: sqlite3.Connection, wanted: Sequence[tuple[int, int]]) -> list[bytes | None]:
+    """Payloads, in the order asked for."""
+    found = {(key, sequence): payload for key, sequence, payload in _TASK_INPUTS.query(connection, wanted)}
+    return [found.get((key, sequence)) for key, sequence in wanted]
+
+
+def timers(connection: sqlite3.Connection, until: int, limit: int) -> list[TimerRecord]:
+    """Those due first."""
+    rows = connection.execute(_SQL["timers"], (until, limit))
+    return [TimerRecord(ExecutionRef(row[0], row[1]), *row[2:]) for row in rows]
+
+
+def inbox(connection: sqlite3.Connection, key: int, limit: int) -> list[InboxRow]:
+    """The oldest rows of one execution."""
+    rows = connection.execute(_SQL["inbox"], (key, limit))
+    return [InboxRow(row[0], InboxKind(row[1]), *row[2:]) for row in rows]
+
+
+def inbox_executions(connection: sqlite3.Connection, after_key: int, limit: int) -> list[tuple[int, ExecutionRef]]:
+    """Executions with rows, by key."""
+    rows = connection.execute(_SQL["inbox_executions"], (after_key, limit))
+    return [(key, ExecutionRef(tenant, execution_id)) for key, tenant, execution_id in rows]
+
+
+def dead_letters(
+    connection: sqlite3.Connection, tenant: str, execution_id: str, after: int, limit: int
+) -> list[DeadLetter]:
+    """By id; of one execution where its id is not empty."""
+    if execution_id:
+        rows = connection.execute(_SQL["dead_letters_of"], (tenant, execution_id, after, limit))
+    else:
+        rows = connection.execute(_SQL["dead_letters"], (tenant, after, limit))
+    return [DeadLetter(row[0], ExecutionRef(row[1], row[2]), *row[3:]) for row in rows]
+
+
+def definition(connection: sqlite3.Connection, tenant: str, definition_id: str) -> DefinitionHead | None:
+    """Where it stands."""
+    row = connection.execute(_SQL["definition"], (tenant, definition_id)).fetchone()
+    return DefinitionHead(*row) if row is not None else None
+
+
+def definitions(connection: sqlite3.Connection, tenant: str, after: str, limit: int) -> list[DefinitionHead]:
+    """By id."""
+    return [DefinitionHead(*row) for row in connection.execute(_SQL["definitions"], (tenant, after, limit))]
+
+
+def definition_version(
+    connection: sqlite3.Connection, tenant: str, definition_id: str, version: int
+) -> DefinitionVersion | None:
+    """One of them."""
+    row = connection.execute(_SQL["definition_version"], (tenant, definition_id, version)).fetchone()
+    return DefinitionVersion(*row) if row is not None else None
+
+
+def definition_versions(
+    connection: sqlite3.Connection, tenant: str, definition_id: str, below: int, limit: int
+) -> list[DefinitionVersion]:
+    """Newest first."""
+    place = (tenant, definition_id, below or _INT64_MAX, limit)
+    return [DefinitionVersion(*row) for row in connection.execute(_SQL["definition_versions"], place)]
+
+
+def revision(connection: sqlite3.Connection, tenant: str) -> int:
+    """The tenant's last one."""
+    row = connection.execute(_SQL["revision"], (tenant,)).fetchone()
+    return int(row[0]) if row is not None else 0
+
+
+def counts(connection: sqlite3.Connection) -> Counts:
+    """Counted now; grows with the store, so it belongs on the connection for pages."""
+    return Counts(*connection.execute(_SQL["counts"]).fetchone())

@@ -1,0 +1,150 @@
+"""What is shown of an execution: a reading of its state at one moment, in plain values."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+from msgspec import UNSET
+
+from .core.failures import Failure
+from .core.plan import Plan
+from .core.state import Run, State, Status, StepState
+from .ports import ExecutionRecord, ExecutionRef
+
+
+class IncidentView(msgspec.Struct, frozen=True):
+    """Something that waits for an operator."""
+
+    path: str
+    """The parked step; empty: the execution's own end."""
+    since: int
+    failure: Failure
+
+
+class OpenStep(msgspec.Struct, frozen=True):
+    """A step run that has not ended, and what it waits for."""
+
+    path: str
+    state: str
+    waiting_on: str
+    """`worker`, `worker-answer`, `retry`, `timer`, `event`, `operator`, `steps`."""
+    since: int
+    attempt: int = 0
+    next_attempt_at: int = 0
+    last_failure: Failure | None = None
+    operation: str = ""
+    worker_id: str = ""
+    events: tuple[str, ...] = ()
+
+
+class ExecutionView(msgspec.Struct, frozen=True):
+    """One execution at one moment. Times are microseconds since the epoch; 0: not yet."""
+
+    ref: ExecutionRef
+    key: int
+    definition_id: str
+    version: int
+    status: Status
+    state: str
+    sequence: int
+    labels: dict[str, str]
+    started_at: int
+    updated_at: int
+    ended_at: int
+    incident_count: int = 0
+    input: Any = UNSET
+    """UNSET in listings, which do not carry it; so with the fields below."""
+    output: Any = UNSET
+    variables: Any = UNSET
+    failure: Failure | None = None
+    reason: str = ""
+    incidents: tuple[IncidentView, ...] = ()
+    open_steps: tuple[OpenStep, ...] = ()
+
+    @property
+    def ended(self) -> bool:
+        """Whether nothing more can happen."""
+        return self.status.ended
+
+
+def basic_view(record: ExecutionRecord) -> ExecutionView:
+    """What the listing projection tells."""
+    head = record.head
+    return ExecutionView(
+        ref=record.ref,
+        key=record.key,
+        definition_id=head.definition_id,
+        version=head.version,
+        status=Status(head.status),
+        state=head.state,
+        sequence=head.sequence,
+        labels=msgspec.json.decode(head.labels, type=dict[str, str]),
+        started_at=head.started_at,
+        updated_at=head.updated_at,
+        ended_at=head.ended_at,
+        incident_count=head.incidents,
+    )
+
+
+def state_view(state: State, ref: ExecutionRef, key: int) -> ExecutionView:
+    """What the state tells, without its open steps."""
+    return ExecutionView(
+        ref=ref,
+        key=key,
+        definition_id=state.definition_id,
+        version=state.version,
+        status=state.status,
+        state=state.state,
+        sequence=state.sequence,
+        labels=state.labels,
+        started_at=state.started_at,
+        updated_at=state.updated_at,
+        ended_at=state.ended_at,
+        incident_count=len(state.incidents),
+        input=state.input,
+        output=state.output,
+        variables=dict(state.variables),
+        failure=state.failure,
+        reason=state.reason,
+        incidents=tuple(IncidentView(path, one.since, one.failure) for path, one in state.incidents.items()),
+    )
+
+
+def full_view(state: State, ref: ExecutionRef, key: int, plan: Plan | None, steps_max: int) -> ExecutionView:
+    """With up to `steps_max` open steps; who holds a task is filled in by whoever knows."""
+    opened: list[OpenStep] = []
+    for path, run in state.open_runs():
+        if len(opened) >= steps_max:
+            break
+        opened.append(_open_step(path, run))
+    return msgspec.structs.replace(state_view(state, ref, key), open_steps=tuple(opened))
+
+
+def _open_step(path: str, run: Run) -> OpenStep:
+    return OpenStep(
+        path=path,
+        state=run.state.value,
+        waiting_on=_waiting_on(run),
+        since=run.since,
+        attempt=run.attempt,
+        next_attempt_at=run.due or run.timers.get("wait", 0) or run.timers.get("receive", 0),
+        last_failure=run.error,
+        operation=run.operation,
+        events=run.events,
+    )
+
+
+def _waiting_on(run: Run) -> str:
+    match run.state:
+        case StepState.SCHEDULED:
+            return "worker"
+        case StepState.RETRYING:
+            return "retry"
+        case StepState.PARKED:
+            return "operator"
+        case _:
+            pass
+    if run.events:
+        return "event"
+    return "timer" if run.kind == "wait" else "steps"

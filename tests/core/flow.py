@@ -1,0 +1,118 @@
+"""A harness for the core: an execution decided and evolved by hand, without a loop, a clock or a store."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from callboard.runtime.core import commands as cmd
+from callboard.runtime.core import events as ev
+from callboard.runtime.core.compiler import compile_definition
+from callboard.runtime.core.decide import Accepted, decide
+from callboard.runtime.core.effects import Effect
+from callboard.runtime.core.evolve import evolve
+from callboard.runtime.core.failures import Failure
+from callboard.runtime.core.plan import Plan
+from callboard.runtime.core.reader import read_definition
+from callboard.runtime.core.refusals import Refusal
+from callboard.runtime.core.state import State, Status
+from callboard.runtime.core.turn import Limits
+from callboard.runtime.loader import load
+
+START = 1_750_000_000_000_000
+SECOND = 1_000_000
+
+
+def plan_of(text: str) -> Plan:
+    """The plan of a definition in YAML; what is wrong with it fails the test."""
+    compiled = compile_definition(read_definition(load("test.yaml", text), "test.yaml"), 1)
+    assert compiled.plan is not None, [violation.located for violation in compiled.errors]
+    return compiled.plan
+
+
+class Flow:
+    """One execution: commands in, events and effects out; the replayed state is compared after each."""
+
+    def __init__(self, text: str, limits: Limits | None = None, execution_id: str = "x-1") -> None:
+        self.plan = plan_of(text)
+        self.limits = limits or Limits()
+        self.state = State(execution_id=execution_id)
+        self.now = START
+        self.held: set[str] = set()
+        self.history: list[tuple[ev.Event, int, str]] = []
+        self.effects: list[Effect] = []
+        self.last: list[ev.Event] = []
+
+    def do(self, command: cmd.Command, chance: float = 0.5) -> Accepted | Refusal:
+        """Decide one command; checks that live state and replayed state are equal."""
+        decision = decide(
+            self.state, self.plan, command, cmd.Facts(self.now, chance, frozenset(self.held)), self.limits
+        )
+        if isinstance(decision, Accepted):
+            self.last = decision.events
+            self.history += [
+                (event, self.now, decision.event_ids.get(n, "")) for n, event in enumerate(decision.events)
+            ]
+            self.effects = decision.effects
+            assert self.replayed() == self.state
+        return decision
+
+    def replayed(self) -> State:
+        """The state that the events alone give."""
+        state = State(execution_id=self.state.execution_id)
+        for event, at, event_id in self.history:
+            evolve(state, event, at, event_id)
+        return state
+
+    def start(self, input: Any = None, **labels: str) -> Flow:
+        """Begin."""
+        assert isinstance(self.do(cmd.Start(self.plan.definition_id, 1, input, labels)), Accepted)
+        return self
+
+    def complete(self, path: str, output: Any = None) -> Flow:
+        """A worker's good answer to the attempt that is out."""
+        assert isinstance(self.do(cmd.CompleteTask(path, self.attempt(path), output)), Accepted)
+        self.held.discard(path)
+        return self
+
+    def fail(self, path: str, kind: str = "Broken", chance: float = 0.5, **more: Any) -> Flow:
+        """A worker's failure."""
+        failure = Failure(kind, f"{path} broke", **more)
+        assert isinstance(self.do(cmd.FailTask(path, self.attempt(path), failure), chance), Accepted)
+        self.held.discard(path)
+        return self
+
+    def submit(self, name: str, payload: Any = None, event_id: str = "") -> Flow:
+        """An event from outside."""
+        assert isinstance(self.do(cmd.Submit(name, payload, event_id)), Accepted)
+        return self
+
+    def fire(self, path: str, timer: str) -> Flow:
+        """Go to the moment a timer is due, and let it fire."""
+        due = (self.state.runs[path].timers if path else self.state.timers)[timer]
+        self.now = max(self.now, due)
+        assert isinstance(self.do(cmd.FireTimer(path, timer, due)), Accepted)
+        return self
+
+    def hold(self, *paths: str) -> Flow:
+        """These tasks are now in a worker's hands."""
+        self.held |= set(paths)
+        return self
+
+    def attempt(self, path: str) -> int:
+        """The attempt that is out."""
+        return self.state.runs[path].attempt
+
+    @property
+    def status(self) -> Status:
+        """Where the execution stands."""
+        return self.state.status
+
+    @property
+    def open(self) -> list[str]:
+        """Paths of the open tasks."""
+        return [path for path, run in self.state.open_runs() if run.operation]
+
+    @property
+    def names(self) -> list[str]:
+        """The names of the last command's events."""
+        return [type(event).__name__ for event in self.last]
