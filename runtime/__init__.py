@@ -1,1 +1,1 @@
-
+"""The engine: usable inside any Python program, without gRPC."""

@@ -429,7 +429,7 @@ class Actor:
             self.mailbox.put_back([letter for letter in letters if not letter.inbox_id])
             return
         letter = letters[0]
-        refusal = Refusal(Kind.INTERNAL, "POISONED", f"{type(error).__name__}: {error}")
+        refusal = Refusal(Kind.INTERNAL, "EXECUTION_POISONED", f"{type(error).__name__}: {error}")
         log.error(
             "command raised", exc_info=error, extra={"execution": self.ref.execution_id, "command": repr(letter.command)}
         )
@@ -481,9 +481,9 @@ def not_found(ref: ExecutionRef) -> Refusal:
 def start_refusal(ref: ExecutionRef, lost: Lost) -> Refusal:
     """What a start is told; the engine looks at the reason and decides again, or answers with what exists."""
     reasons = {
-        Why.EXISTS: (Kind.EXISTS, "EXECUTION_EXISTS"),
+        Why.EXISTS: (Kind.EXISTS, "EXECUTION_ALREADY_EXISTS"),
         Why.DUPLICATE_REQUEST: (Kind.EXISTS, "DUPLICATE_REQUEST"),
-        Why.REVISION: (Kind.RACE, "DEFINITION_CHANGED"),
+        Why.REVISION: (Kind.RACE, "LOST_RACE"),
     }
     kind, reason = reasons.get(lost.why, (Kind.INTERNAL, "INTERNAL"))
     metadata: dict[str, str] = {}

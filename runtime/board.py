@@ -118,7 +118,18 @@ _Line: TypeAlias = "OrderedDict[str, Entry]"
 class ReadyQueue:
     """The queued tasks of one operation of one tenant. Putting, taking and removing cost O(1) for each priority."""
 
-    __slots__ = ("_levels", "_order", "idle", "operation", "queued", "running", "seats", "tenant", "withheld")
+    __slots__ = (
+        "_levels",
+        "_order",
+        "entries",
+        "idle",
+        "operation",
+        "queued",
+        "running",
+        "seats",
+        "tenant",
+        "withheld",
+    )
 
     def __init__(self, tenant: str, operation: str) -> None:
         self.tenant = tenant
@@ -126,6 +137,8 @@ class ReadyQueue:
         self.queued = 0
         self.withheld = 0
         self.running = 0
+        self.entries = 0
+        """Open tasks in any phase."""
         self.seats = 0
         """Workers that offer the operation."""
         self.idle: OrderedDict[Seat, None] = OrderedDict()
@@ -137,7 +150,7 @@ class ReadyQueue:
     @property
     def unused(self) -> bool:
         """Whether nobody would miss it."""
-        return not (self.queued or self.withheld or self.running or self.seats)
+        return not (self.entries or self.seats)
 
     def put(self, entry: Entry, first: bool = False) -> None:
         """Queue it; `first`: before all others of its priority, because it has had its turn already."""

@@ -96,11 +96,11 @@ class CatalogCounts(msgspec.Struct):
     """How lookups were answered since the start."""
 
     hits: int = 0
-    """Answered without a read."""
+    """Versions found in memory."""
     misses: int = 0
-    """Not there, or not any more."""
+    """Reads from the store: of a version, or of where a definition stands."""
     stale: int = 0
-    """There, but older than a change made elsewhere."""
+    """Found in memory, but older than a change made elsewhere, and dropped."""
 
 
 class _Pointer(NamedTuple):
@@ -201,7 +201,6 @@ class Catalog:
         try:
             found = self._versions[tenant, definition_id, version]
         except KeyError:
-            self.counts.misses += 1
             return None
         self.counts.hits += 1
         return found
@@ -276,7 +275,10 @@ class Catalog:
     def observe(self, meter: Meter) -> None:
         """Show the counts as a metric."""
         meter.create_observable_counter(
-            "callboard.catalog.lookups", [self._observations], "{lookup}", "Lookups of definitions, by how they were answered"
+            "callboard.catalog.lookups",
+            [self._observations],
+            "{lookup}",
+            "Lookups of definitions, by how they were answered",
         )
 
     def _observations(self, _: CallbackOptions) -> Iterable[Observation]:
@@ -289,15 +291,18 @@ class Catalog:
         try:
             pointer = self._pointers[tenant, definition_id]
         except KeyError:
-            self.counts.misses += 1
             return None
         if pointer.as_of < self._floor.get(tenant, 0):
             self.counts.stale += 1
+            self._pointers.pop((tenant, definition_id), None)
             return None
         return pointer
 
     async def _read_pointer(self, tenant: str, definition_id: str, flight: _Flight[_Pointer]) -> _Pointer:
+        head: DefinitionHead | None = None
+        as_of = 0
         for _ in range(READS_MAX):
+            self.counts.misses += 1
             as_of = await self._store.revision(tenant)
             self.advance(tenant, as_of)
             flight.spoiled = False
@@ -312,6 +317,7 @@ class Catalog:
         return pointer
 
     async def _read_version(self, tenant: str, definition_id: str, version: int) -> CompiledVersion:
+        self.counts.misses += 1
         stored = await self._store.definition_version(tenant, definition_id, version)
         if stored is None:
             raise version_not_found(definition_id, version)
@@ -372,7 +378,9 @@ def _compile_stored(stored: DefinitionVersion, definition_id: str) -> CompiledVe
     definition = msgspec.json.decode(stored.content, type=Definition)
     compiled = compile_definition(Reading(definition, Node(None)), stored.version)
     if compiled.plan is None:
-        message = f"version {stored.version} of definition {definition_id!r} does not compile in this version of the server"
+        message = (
+            f"version {stored.version} of definition {definition_id!r} does not compile in this version of the server"
+        )
         refusal = _refusal(Kind.INTERNAL, "INTERNAL", message, f"{definition_id}@{stored.version}")
         raise Refused(msgspec.structs.replace(refusal, violations=compiled.violations))
     return executable(definition, compiled.plan, stored.content, stored.fingerprint)

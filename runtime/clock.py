@@ -30,9 +30,10 @@ class SystemClock:
         return time.monotonic()
 
     async def sleep_until(self, deadline: float) -> None:
-        """Return once `monotonic()` has reached this; asyncio may wake a little early, hence the loop."""
-        while (remaining := deadline - time.monotonic()) > 0:
-            await asyncio.sleep(remaining)
+        """Return once `monotonic()` has reached this; asyncio may wake a little early, hence the recursion."""
+        await asyncio.sleep(max(0.0, deadline - time.monotonic()))
+        if time.monotonic() < deadline:
+            await self.sleep_until(deadline)
 
 
 class ManualClock:
@@ -119,7 +120,9 @@ class SystemIds:
         # 48 bits of milliseconds and the 12 bits below them, as fractions of a millisecond.
         stamp = self._clock.now() * 4096 // 1000
         self._last = stamp = max(stamp, self._last + 1)
-        value = (stamp >> 12 << 80) | (0x7 << 76) | ((stamp & 0xFFF) << 64) | (0b10 << 62) | self._random.getrandbits(62)
+        value = (
+            (stamp >> 12 << 80) | (0x7 << 76) | ((stamp & 0xFFF) << 64) | (0b10 << 62) | self._random.getrandbits(62)
+        )
         text = f"{value & (2**128 - 1):032x}"
         return f"{text[:8]}-{text[8:12]}-{text[12:16]}-{text[16:20]}-{text[20:]}"
 

@@ -31,6 +31,9 @@ from .tokens import Token, Tokens
 
 log = logging.getLogger(__name__)
 
+INPUT_LOST: Final = "InputLost"
+"""Type of the failure of a task whose stored input is damaged."""
+
 _KEY_PARTS: Final = struct.Struct(">qI")
 _MICROSECONDS: Final = 1_000_000
 _GONE: Final = frozenset({Kind.RACE, Kind.STATE, Kind.NOT_FOUND})
@@ -49,10 +52,6 @@ class Board(Protocol):
 
     def withdraw(self, entry: Entry) -> None:
         """Take it out of where it waits."""
-        ...
-
-    def requeue(self, entry: Entry) -> None:
-        """Let it wait again, before others."""
         ...
 
     def forget(self, entry: Entry) -> None:
@@ -229,7 +228,8 @@ class Deliveries:
         elif delivery.overdue:
             self.lose(delivery)
         elif delivery.seat is None:
-            self._put_back(delivery)
+            # Of an earlier boot, and its worker is not connected: it has a lease's time to send the answer again.
+            self.doubt(delivery)
 
     def lose(self, delivery: Delivery) -> None:
         """Its worker is gone or silent: the execution is told, and has it delivered again."""
@@ -264,6 +264,13 @@ class Deliveries:
         delivery.doubted = True
         self._alarms.after(self._settings.lease_seconds, lambda: self.lose(delivery))
 
+    def unreadable(self, entry: Entry) -> None:
+        """The task's input is not in the store as it should be: the step cannot be done, and says so."""
+        entry.phase = Phase.ENDING
+        entry.ended = delivery = Delivery(b"", entry, None, 0.0)
+        failure = Failure(INPUT_LOST, "the stored input of the task cannot be read", retryable=False)
+        self._insist(delivery, FailTask(entry.path, entry.attempt, failure))
+
     def release(self, seat: Seat, token: bytes) -> None:
         """The worker has let go of this task: its slot is free."""
         if seat.held.pop(token, None) is not None:
@@ -289,14 +296,6 @@ class Deliveries:
         self.end(delivery, reason)
         delivery.entry.phase = Phase.ENDING
         delivery.entry.ended = delivery
-
-    def _put_back(self, delivery: Delivery) -> None:
-        """An answer from an earlier boot was not taken, and its worker is not connected: both may come again."""
-        self.live.pop(delivery.token, None)
-        self._disarm(delivery)
-        delivery.entry.delivery = None
-        delivery.entry.queue.running -= 1
-        self._board.requeue(delivery.entry)
 
     def _stale(self, delivery: Delivery) -> None:
         self.live.pop(delivery.token, None)
@@ -329,9 +328,9 @@ class Deliveries:
         def wanted() -> bool:
             return entry.ended is delivery
 
-        def refused(refusal: Refusal) -> None:
-            if wanted() and refusal.kind in _GONE:
+        def answered(refusal: Refusal | None) -> None:
+            if refusal is not None and refusal.kind in _GONE and wanted():
                 log.info("task %s of %s is no longer open: %s", entry.path, entry.ref, refusal.message)
                 self._board.forget(entry)
 
-        self._offers.offer(entry.ref, command, wanted, refused)
+        self._offers.offer(entry.ref, command, wanted, answered)

@@ -101,7 +101,7 @@ class Feeds:
             raise Refused(
                 Refusal(
                     Kind.BUSY,
-                    "WATCHERS_FULL",
+                    "SERVER_BUSY",
                     f"{limit} watches are open already (watchers_max)",
                     {"limit": str(limit)},
                     retry_after_us=1_000_000,

@@ -27,8 +27,8 @@ May also raise `Refused` at once."""
 Wanted: TypeAlias = Callable[[], bool]
 """Whether a command still has to be carried out; asked before every offer after the first."""
 
-OnRefusal: TypeAlias = Callable[[Refusal], None]
-"""Hears of every refusal; may make the command unwanted."""
+Answered: TypeAlias = Callable[[Refusal | None], None]
+"""Hears how each offer was answered (None: carried out); may make the command unwanted."""
 
 
 class OfferSettings(msgspec.Struct, frozen=True):
@@ -47,25 +47,24 @@ class Offers:
         self._alarms = alarms
         self._settings = settings or OfferSettings()
 
-    def offer(self, ref: ExecutionRef, command: Command, wanted: Wanted, refused: OnRefusal) -> None:
+    def offer(self, ref: ExecutionRef, command: Command, wanted: Wanted, answered: Answered) -> None:
         """Put `command` now, and again after a pause for as long as it is wanted: also where it was carried out and
         what it was to change has not changed."""
-        self._put(ref, command, wanted, refused, self._settings.first_seconds)
+        self._put(ref, command, wanted, answered, self._settings.first_seconds)
 
-    def _put(self, ref: ExecutionRef, command: Command, wanted: Wanted, refused: OnRefusal, pause: float) -> None:
+    def _put(self, ref: ExecutionRef, command: Command, wanted: Wanted, answered: Answered, pause: float) -> None:
         longer = min(pause * self._settings.factor, self._settings.longest_seconds)
 
         def once_more() -> None:
             if wanted():
-                self._put(ref, command, wanted, refused, longer)
+                self._put(ref, command, wanted, answered, longer)
 
-        def answered(reply: asyncio.Future[Any]) -> None:
-            if (refusal := refusal_of(reply)) is not None:
-                refused(refusal)
+        def replied(reply: asyncio.Future[Any]) -> None:
+            answered(refusal_of(reply))
             if wanted():
                 self._alarms.after(pause, once_more)
 
-        put(self._ask, ref, command).add_done_callback(answered)
+        put(self._ask, ref, command).add_done_callback(replied)
 
 
 def put(ask: Ask, ref: ExecutionRef, command: Command) -> asyncio.Future[Any]:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import functools
 import itertools
 from collections.abc import Iterator, Mapping
-from typing import Any, Final, NoReturn
+from typing import Any, Final, NoReturn, cast
 
 import jsonschema_rs
 
@@ -95,21 +95,21 @@ def _meta_validator() -> jsonschema_rs.Draft202012Validator:
     return jsonschema_rs.Draft202012Validator({"$ref": META_SCHEMA}, validate_formats=True, retriever=_refuse_fetching)
 
 
-def _remote_references(schema: Any, path: Path) -> Iterator[tuple[Path, str]]:
+def _remote_references(schema: object, path: Path) -> Iterator[tuple[Path, str]]:
     """References that point out of the schema. Where parts have an `$id`, only building it can tell."""
     if "$id" in _keys(schema):
         return
     yield from _references(schema, path)
 
 
-def _references(value: Any, path: Path) -> Iterator[tuple[Path, str]]:
+def _references(value: object, path: Path) -> Iterator[tuple[Path, str]]:
     if isinstance(value, list):
-        entries: list[Any] = value
+        entries = cast("list[object]", value)
         for number, entry in enumerate(entries):
             yield from _references(entry, (*path, number))
     if not isinstance(value, dict):
         return
-    fields: dict[str, Any] = value
+    fields = cast("dict[str, object]", value)
     for name, item in fields.items():
         if name in ("$ref", "$dynamicRef") and isinstance(item, str):
             if not item.startswith("#") and item != META_SCHEMA:
@@ -118,13 +118,13 @@ def _references(value: Any, path: Path) -> Iterator[tuple[Path, str]]:
             yield from _references(item, (*path, name))
 
 
-def _keys(value: Any) -> Iterator[str]:
+def _keys(value: object) -> Iterator[str]:
     if isinstance(value, list):
-        entries: list[Any] = value
+        entries = cast("list[object]", value)
         for entry in entries:
             yield from _keys(entry)
     if isinstance(value, dict):
-        fields: dict[str, Any] = value
+        fields = cast("dict[str, object]", value)
         for name, item in fields.items():
             yield name
             yield from _keys(item)

@@ -19,6 +19,7 @@ from .board import Delivery, Entry, Phase, Seat
 from .ports import Clock
 from .tasks import (
     Ack,
+    CancelNotice,
     Delivered,
     DispatcherSettings,
     Frame,
@@ -34,7 +35,6 @@ _TASK_OVERHEAD_BYTES: Final = 256
 """What a task's other fields take in a frame, apart from its input, progress and path."""
 _MICROSECONDS: Final = 1_000_000
 _READ_PAUSE_SECONDS: Final = 0.5
-_IDLE: Final = Frame()
 
 
 class Kind(enum.Enum):
@@ -109,7 +109,7 @@ class WorkerSession(Seat):
         self._settings = settings
         self._frame_bytes_max = self._bounded(hello.max_frame_bytes)
         self._reconnect = ""
-        self._told_to_reconnect = False
+        self._reconnect_due = False
         self._waiters: deque[asyncio.Future[None]] = deque()
         self._waking = False
         self._receivers = 0
@@ -167,6 +167,7 @@ class WorkerSession(Seat):
         """Have the worker open another connection; this one gets no more tasks, and is served until it breaks."""
         if not (self.closed or self._reconnect or self.kind is Kind.LOCAL):
             self._reconnect = reason
+            self._reconnect_due = self.kind is Kind.STREAM
             self._shut()
             self.wake()
 
@@ -189,6 +190,16 @@ class WorkerSession(Seat):
         self._host.left(self, grace_seconds)
         self.wake()
 
+    def acknowledge(self, ack: Ack) -> None:
+        """Put an ack into the next frame."""
+        self.acks.append(ack)
+        self.wake()
+
+    def stop(self, token: bytes) -> None:
+        """Tell the worker that a task it believes to hold is not its own."""
+        self.cancels.append(CancelNotice(token, "the task is not this worker's any more"))
+        self.wake()
+
     async def poll(self, tasks_max: int, wait_seconds: float) -> Frame:
         """One long poll for so many tasks. Several may be under way at a time."""
         until = self._clock.monotonic() + wait_seconds
@@ -202,7 +213,7 @@ class WorkerSession(Seat):
                 if frame is not None:
                     return frame
                 if self._clock.monotonic() >= until or self._reconnect:
-                    return _IDLE
+                    return Frame(reconnect=self._reconnect)
                 await self._more(until)
         finally:
             self._receivers -= 1
@@ -252,19 +263,14 @@ class WorkerSession(Seat):
     def _frame(self, tasks_max: int) -> Frame | None:
         """What there is to say now; None: nothing, or inputs have to be read first."""
         tasks = self._tasks(tasks_max)
-        if not (tasks or self.acks or self.cancels or self._ping or self._reconnect or self.closed):
+        if not (tasks or self.acks or self.cancels or self._ping or self._reconnect_due or self.closed):
             return None
         acks = self._some_acks()
         cancels = tuple(self.cancels)
         self.cancels.clear()
-        # A poll ends without tasks when the server wants it to go; a stream is told once.
-        reconnect = self._reconnect
-        if self.kind is Kind.STREAM and reconnect:
-            if self._told_to_reconnect:
-                reconnect = ""
-            self._told_to_reconnect = True
+        reconnect = self._reconnect if self._reconnect_due else ""
         frame = Frame(tuple(tasks), acks, cancels, self._ping, reconnect, self.closed and not self.acks)
-        self._ping = False
+        self._ping = self._reconnect_due = False
         self._spoke = self._clock.monotonic()
         if self.assigned or self.acks:
             self.wake()
@@ -375,7 +381,7 @@ class WorkerSession(Seat):
         """Take no new tasks; those assigned and not yet in a frame go back."""
         self.open = False
         while self.assigned:
-            entry = self.assigned.popleft()
+            entry = self.assigned.pop()
             if entry.phase is Phase.ASSIGNED and entry.seat is self:
                 self.unassign(entry)
                 self._host.requeue(entry)

@@ -18,6 +18,7 @@ from .alarms import Alarms
 from .core.commands import Command, Start
 from .core.plan import Plan
 from .core.refusals import Kind, Refusal, Refused
+from .core.state import StepState
 from .mailbox import Letter, Reply
 from .ports import (
     BuryInbox,
@@ -40,6 +41,8 @@ from .views import ExecutionView
 log = logging.getLogger("callboard.supervisor")
 
 INBOX_PAGE = 1_000
+
+_ANSWERED = frozenset({StepState.SUCCEEDED, StepState.FAILED, StepState.RETRYING})
 
 
 class Supervisor:
@@ -85,6 +88,11 @@ class Supervisor:
         return len(self._actors)
 
     @property
+    def busy(self) -> bool:
+        """Whether any execution is in the middle of something."""
+        return any(not actor.idle for actor in self._actors.values())
+
+    @property
     def waiting_commands(self) -> int:
         """Commands in all mailboxes."""
         return sum(len(actor.mailbox) for actor in self._actors.values())
@@ -122,11 +130,11 @@ class Supervisor:
         context: bytes = b"{}",
         request: Request | None = None,
     ) -> asyncio.Future[Reply]:
-        """Begin a new execution; raises Refused: EXECUTION_EXISTS, DUPLICATE_REQUEST, DEFINITION_CHANGED, ..."""
+        """Begin a new execution; raises Refused: EXECUTION_ALREADY_EXISTS, DUPLICATE_REQUEST, DEFINITION_CHANGED, ..."""
         future: asyncio.Future[Reply] = asyncio.get_running_loop().create_future()
         letter = Letter(command, future, context, request=request, guard=guard, wants_view=True)
         if ref in self._actors:
-            letter.refuse(Refusal(Kind.EXISTS, "EXECUTION_EXISTS", f"execution {ref.execution_id} exists"))
+            letter.refuse(Refusal(Kind.EXISTS, "EXECUTION_ALREADY_EXISTS", f"execution {ref.execution_id} exists"))
             return future
         actor = self._admit(Actor(ref, self._world))
         if actor is None:
@@ -143,7 +151,7 @@ class Supervisor:
             actor = await self._read(ref)
         view = actor.full_view() if full else actor.view()
         if view is None:
-            raise Refused(Refusal(Kind.UNAVAILABLE, "UNAVAILABLE", "the execution is being reloaded; try again"))
+            raise Refused(Refusal(Kind.UNAVAILABLE, "SERVER_BUSY", "the execution is being reloaded; try again"))
         return view
 
     async def _read(self, ref: ExecutionRef) -> Actor:
@@ -157,6 +165,14 @@ class Supervisor:
             self._admit(actor)
         return actor
 
+    async def answered(self, ref: ExecutionRef, path: str, attempt: int) -> bool:
+        """Whether this attempt ended with a worker's answer, as the history says."""
+        actor = self._touch(ref)
+        if actor is None or actor.state is None:
+            actor = await self._read(ref)
+        run = actor.state.runs.get(path) if actor.state is not None else None
+        return run is not None and run.attempt == attempt and run.state in _ANSWERED
+
     def end_of(self, ref: ExecutionRef) -> asyncio.Future[ExecutionView | None]:
         """A future that the commit which ends this execution resolves; cancel it to stop waiting.
 
@@ -167,7 +183,7 @@ class Supervisor:
             raise Refused(
                 Refusal(
                     Kind.BUSY,
-                    "WAITING_CALLS_FULL",
+                    "SERVER_BUSY",
                     f"{limit} calls wait for the end of an execution already (waiting_calls_max)",
                     {"limit": str(limit)},
                     retry_after_us=1_000_000,
@@ -279,7 +295,7 @@ class Supervisor:
         limit = self._settings.live_actors_max
         return Refusal(
             Kind.BUSY,
-            "LIVE_ACTORS_FULL",
+            "SERVER_BUSY",
             f"{limit} executions are busy (live_actors_max)",
             {"limit": str(limit)},
             retry_after_us=200_000,

@@ -9,7 +9,7 @@ from __future__ import annotations
 import difflib
 import re
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, cast
 
 from .durations import TimeTextError, parse_duration, parse_timestamp
 from .expressions import (
@@ -204,17 +204,17 @@ def _provided_for(seen: Sight, text: str, spot: Spot) -> bool:
     return any(named.search(when) for when in holding)
 
 
-def _texts(value: Any, path: Path) -> Iterator[tuple[str, Path]]:
+def _texts(value: object, path: Path) -> Iterator[tuple[str, Path]]:
     """The strings in a free value that are templates."""
     if isinstance(value, str):
         if "${" in value:
             yield value, path
     elif isinstance(value, list):
-        entries: list[Any] = value
+        entries = cast("list[object]", value)
         for number, entry in enumerate(entries):
             yield from _texts(entry, (*path, number))
     elif isinstance(value, dict):
-        fields: dict[str, Any] = value
+        fields = cast("dict[str, object]", value)
         for name, item in fields.items():
             yield from _texts(item, (*path, name))
 

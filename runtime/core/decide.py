@@ -75,7 +75,7 @@ def _start(turn: Turn, command: cmd.Start) -> Refusal | None:
         try:
             labels.setdefault(name, _label(template.evaluate(turn.lookup(()))))
         except ExpressionError as error:
-            return Refusal(Kind.INVALID, "INVALID_INPUT", f"label {name}: {error}")
+            return Refusal(Kind.INVALID, "INVALID_REQUEST", f"label {name}: {error}")
     turn.emit(
         ev.ExecutionStarted(
             definition_id=command.definition_id,
@@ -197,7 +197,7 @@ def _stale(state: State, path: str, attempt: int) -> Refusal | None:
     run = state.runs.get(path)
     if not state.status.ended and run is not None and run.state is StepState.SCHEDULED and run.attempt == attempt:
         return None
-    return Refusal(Kind.RACE, "STALE_TASK", f"attempt {attempt} of {path} is no longer wanted")
+    return Refusal(Kind.RACE, "STALE_TOKEN", f"attempt {attempt} of {path} is no longer wanted")
 
 
 def _lose_delivery(turn: Turn, command: cmd.LoseDelivery) -> Refusal | None:
@@ -299,12 +299,12 @@ def _resolve(turn: Turn, command: cmd.Resolve) -> Refusal | None:
         return _ended(state)
     if command.path not in state.incidents:
         where = command.path or "the execution's end"
-        return Refusal(Kind.STATE, "STEP_NOT_PARKED", f"{where} is not parked; nothing there waits for a decision")
+        return Refusal(Kind.STATE, "STEP_STATE_FORBIDS", f"{where} is not parked; nothing there waits for a decision")
     retry = command.action is cmd.ResolveAction.RETRY_NOW
     if retry and command.path and not state.runs[command.path].operation:
         return Refusal(
             Kind.STATE,
-            "STEP_NOT_RETRYABLE",
+            "STEP_STATE_FORBIDS",
             f"{command.path} is no task with a resolved input; use SKIP, COMPLETE or FAIL",
         )
     failure = state.incidents[command.path].failure

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping
-from typing import Any, Final
+from typing import Final, cast
 
 import msgspec
 
@@ -87,8 +87,10 @@ RESERVED_STEP_IDS: Final = frozenset({"on_error"})
 """Parts of paths that are not steps."""
 
 CEL_WORDS: Final = frozenset(
-    ("as", "break", "const", "continue", "else", "false", "for", "function", "if", "import", "in", "let", "loop")
-    + ("namespace", "null", "package", "return", "true", "var", "void", "while")
+    (
+        *("as", "break", "const", "continue", "else", "false", "for", "function", "if", "import", "in", "let", "loop"),
+        *("namespace", "null", "package", "return", "true", "var", "void", "while"),
+    )
 )
 
 STATE_CHARACTERS_MAX: Final = 255
@@ -117,13 +119,12 @@ def not_executed(part: msgspec.Struct, path: Path = ()) -> Iterator[tuple[Path, 
             yield from _inside(value, here)
 
 
-def _inside(value: Any, path: Path) -> Iterator[tuple[Path, str]]:
+def _inside(value: object, path: Path) -> Iterator[tuple[Path, str]]:
+    entries = cast("tuple[object, ...]", value) if isinstance(value, tuple) else ()
+    for number, entry in enumerate(entries):
+        yield from _inside(entry, (*path, number))
     if isinstance(value, msgspec.Struct):
         yield from not_executed(value, path)
-    elif isinstance(value, tuple):
-        entries: tuple[Any, ...] = value
-        for number, entry in enumerate(entries):
-            yield from _inside(entry, (*path, number))
 
 
 def _owner(part: msgspec.Struct) -> str:

@@ -7,18 +7,18 @@ The rules, all of them:
 - The content of the *published* version again changes nothing; after a retract it makes the next version.
 - A change expects the stream where it was read; another one means that a concurrent change won (the store says so).
 
-`decide_draft` and `decide_publish` give a Decision, `evolve` applies an event, and a Decision is the fold of its events.
+`decide_draft` and `decide_publish` give a Decision, `evolve` applies an event, a Decision is the fold of its events.
 """
 
 from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterable, Iterator
-from typing import Any, TypeAlias, Union, cast
+from typing import Any, TypeAlias, Union
 
 import msgspec
 
-from .definition import Definition, Step, Trigger
+from .definition import Definition, Step
 from .refusals import Kind, Refusal, Violation
 
 
@@ -224,7 +224,7 @@ def _steps(definition: Definition) -> dict[str, bytes]:
     return {step.id: _spelling(_bare(step)) for step in _within(definition)}
 
 
-def _spelling(value: Trigger | Any) -> bytes:
+def _spelling(value: Any) -> bytes:
     return msgspec.json.encode(value, order="deterministic")
 
 
@@ -239,7 +239,8 @@ def _within(part: Any) -> Iterator[Step]:
 def _parts(part: Any) -> Iterable[Any]:
     if isinstance(part, msgspec.Struct):
         return (getattr(part, name) for name in part.__struct_fields__)
-    return cast("tuple[Any, ...]", part) if isinstance(part, tuple) else ()
+    entries: Iterable[Any] = part if isinstance(part, tuple) else ()
+    return entries
 
 
 def _bare(part: Any) -> Any:
@@ -248,6 +249,6 @@ def _bare(part: Any) -> Any:
         values = (getattr(part, name) for name in part.__struct_fields__)
         return [value.id if isinstance(value, Step) else _bare(value) for value in values]
     if isinstance(part, tuple):
-        entries = cast("tuple[Any, ...]", part)
+        entries: Iterable[Any] = part
         return [entry.id if isinstance(entry, Step) else _bare(entry) for entry in entries]
     return part

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from typing import Any, NamedTuple, TypeAlias, Union
+from typing import Any, NamedTuple, TypeAlias, Union, cast
 
 from .refusals import Kind, Refusal, Refused, Violation
 from .values import format_path
@@ -126,19 +126,19 @@ class _Planting:
                     raise _refuse(path, "half of a surrogate pair is no character", "INVALID_TEXT")
                 return Node(value)
             case list() | tuple():
-                return self._list(value, path)
+                return self._list(cast("Iterable[object]", value), path)
             case dict():
-                return self._object(value, path)
+                return self._object(cast("Mapping[object, object]", value), path)
             case _:
                 raise _refuse(path, f"a {type(value).__name__} has no JSON form", "INVALID_TYPE")
 
-    def _list(self, entries: Iterable[Any], path: Path) -> Node:
+    def _list(self, entries: Iterable[object], path: Path) -> Node:
         return Node([self.plant(entry, (*path, number)) for number, entry in enumerate(entries)])
 
-    def _object(self, fields: Mapping[Any, Any], path: Path) -> Node:
+    def _object(self, fields: Mapping[object, object], path: Path) -> Node:
         return Node({self._key(key, path): self.plant(item, (*path, str(key))) for key, item in fields.items()})
 
-    def _key(self, key: Any, path: Path) -> str:
+    def _key(self, key: object, path: Path) -> str:
         if not isinstance(key, str) or not whole_unicode(key):
             raise _refuse(path, f"the key {key!r} is not a string of whole characters", "INVALID_TYPE")
         return key

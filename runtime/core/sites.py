@@ -145,11 +145,11 @@ def _note_condition(site: Site, conditions: list[str], skippable: list[str]) -> 
 
 def _places(spot: Spot) -> Iterator[tuple[Stretch, int]]:
     """The stretches around a spot with how many of their steps have ended, innermost first."""
-    stretch, position = spot.stretch, spot.position
-    yield stretch, position
-    while stretch.owner is not None:
-        stretch, position = stretch.owner.stretch, stretch.owner.position
-        yield stretch, position
+    yield spot.stretch, spot.position
+    owner = spot.stretch.owner
+    while owner is not None:
+        yield owner.stretch, owner.position
+        owner = owner.stretch.owner
 
 
 def _within(site: Site, came_from: Stretch | None, spot: Spot) -> Verdict:

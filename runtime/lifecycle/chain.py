@@ -1,8 +1,8 @@
 """Chains of named stages: `Chain[In, Out]`, in which a type checker proves the order.
 
 Each stage takes the value that the stage before has made, so that a value is the evidence of its stage. `then` touches
-the world, `map` only thinks, and `commit` is the one durable stage: before it nothing has changed, after it the rest can
-be repeated at will. It is the only one that is given the report of the stages before it, to write it down.
+the world, `map` only thinks, and `commit` is the one durable stage: before it nothing has changed, after it the rest
+can be repeated at will. It alone is given the report of the stages before it, to write it down.
 
 A chain is immutable and its stages are data; what is not here is any knowledge of what they do.
 """

@@ -143,8 +143,33 @@ def requests(connection: sqlite3.Connection, tenant: str, request_ids: Sequence[
 
 def open_tasks(connection: sqlite3.Connection, after: tuple[int, str], limit: int) -> list[TaskRecord]:
     """A page in the order of (key, path)."""
-    rows = connection.execute(_SQL["open_tasks"], (*after, limit))
-    return [TaskRecord(ExecutionRef(row[0], row[1]), *row[2:10], cancel_requested=bool(row[10])) for row in rows]
+    return [
+        TaskRecord(
+            ExecutionRef(tenant, execution_id),
+            key,
+            path,
+            operation,
+            attempt,
+            scheduled,
+            priority,
+            attempt_timeout,
+            since,
+            bool(cancel_requested),
+        )
+        for (
+            tenant,
+            execution_id,
+            key,
+            path,
+            operation,
+            attempt,
+            scheduled,
+            priority,
+            attempt_timeout,
+            since,
+            cancel_requested,
+        ) in connection.execute(_SQL["open_tasks"], (*after, limit))
+    ]
 
 
 def task_inputs(connection: sqlite3.Connection, wanted: Sequence[tuple[int, int]]) -> list[bytes | None]:

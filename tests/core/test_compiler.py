@@ -47,7 +47,8 @@ def test_steps_know_their_blocks_positions_and_paths() -> None:
     found = plan(
         "id: seq, sequence: {steps: [{id: a, set: {}}]}",
         "id: par, parallel: {branches: [{id: left, steps: [{id: b, set: {}}]}]}",
-        "id: each, foreach: {items: '[1]', as: x, steps: [{id: c, foreach: {items: x, steps: [{id: e, set: {v: '${item}'}}]}}]}",
+        "id: each, foreach: {items: '[1]', as: x, steps: [{id: c, foreach: {items: x,"
+        " steps: [{id: e, set: {v: '${item}'}}]}}]}",
         "id: pick, switch: {cases: [{when: 'true', steps: [{id: f, set: {}}]}], default: [{id: g, set: {}}]}",
         f"id: t, {TASK}, on_error: [{{match: [A], steps: [{{id: h, set: {{v: '${{error.type}}'}}}}]}}]",
     )
@@ -80,7 +81,8 @@ def test_defaults_are_merged_field_by_field_for_tasks_only() -> None:
         f"id: a, {TASK}, retry: {{max_attempts: 3}}, timeouts: {{total: 1h}}",
         f"id: b, {TASK}, retry: {{on_exhausted: PARK, non_retryable: [X]}}",
         "id: c, set: {}",
-        rest="defaults: {retry: {max_attempts: 5, initial_backoff: 200ms, non_retryable: [Y]}, timeouts: {attempt: 10s, total: 10m}}",
+        rest="defaults: {retry: {max_attempts: 5, initial_backoff: 200ms, non_retryable: [Y]},"
+        " timeouts: {attempt: 10s, total: 10m}}",
     )
     a, b, c = (found.steps[name] for name in "abc")
     assert (a.retry.max_attempts, a.retry.initial_backoff, a.retry.non_retryable) == (3, 200_000, ("Y",))
@@ -94,7 +96,8 @@ def test_kinds_are_compiled_with_all_their_fields() -> None:
         f"id: t, {TASK[:-1]}, priority: 5, input: {{a: '${{input.x}}'}}}}, set_state: working",
         "id: each, foreach: {items: input.list, as: i, max_concurrency: 2, on_item_error: CONTINUE, max_failures: 3,"
         " collect: '${[i, index, result]}', steps: [{id: u, set: {v: '${i}'}}]}",
-        "id: r, receive: {any_of: [{event: a}, {event: b, filter: event.x}], filter: '${event.y}', timeout: 5m, on_timeout: CONTINUE}",
+        "id: r, receive: {any_of: [{event: a}, {event: b, filter: event.x}], filter: '${event.y}',"
+        " timeout: 5m, on_timeout: CONTINUE}",
         "id: w, wait: {until: '2030-01-01T00:00:00Z'}",
         "id: w2, wait: {until: \"timestamp(input.at) + duration('1h')\"}",
         "id: w3, wait: {duration: '${input.rest}'}",
@@ -327,7 +330,8 @@ VISIBLE: list[tuple[str, ...]] = [
         "id: c, set: {x: '${steps.f.failures}'}",
     ),
     (
-        f"id: t, {TASK}, on_error: [{{steps: [{{id: a, set: {{}}}}, {{id: b, set: {{x: '${{[steps.a.result, error]}}'}}}}]}}]",
+        f"id: t, {TASK}, on_error: [{{steps: [{{id: a, set: {{}}}}, "
+        "{id: b, set: {x: '${[steps.a.result, error]}'}}]}]",
     ),
 ]
 
@@ -351,7 +355,8 @@ MAYBE = "id: a, when: input.x, set: {}"
             "id: b, set: {x: '${steps.a.result}'}",
         ),
         (
-            "id: s, sequence: {steps: [{id: a, set: {}}]}, on_error: [{steps: [{id: h, set: {x: '${steps.a.result}'}}]}]",
+            "id: s, sequence: {steps: [{id: a, set: {}}]},"
+            " on_error: [{steps: [{id: h, set: {x: '${steps.a.result}'}}]}]",
         ),
     ],
 )

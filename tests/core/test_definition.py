@@ -3,13 +3,16 @@
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 
+from callboard.runtime.core import definition as language
 from callboard.runtime.core.definition import Definition, ForeachStep, OnItemError, Step, TaskStep, to_tree
 from callboard.runtime.core.nodes import DefinitionLimits, render, tree
 from callboard.runtime.core.reader import Reading, read_definition
 from callboard.runtime.core.refusals import Refused
 from callboard.runtime.loader import load
+from callboard.v1 import definitions_pb2
 
 
 def read(text: str) -> Reading:
@@ -167,3 +170,16 @@ def test_the_canonical_form_is_snake_case_without_what_is_absent() -> None:
             {"id": "b", "set": {}},
         ],
     }
+
+
+def test_the_language_is_the_published_messages_field_by_field() -> None:
+    for name, message in definitions_pb2.DESCRIPTOR.message_types_by_name.items():
+        part: type[msgspec.Struct] = getattr(language, name)
+        assert set(part.__struct_fields__) == {field.name for field in message.fields}, name
+    for name, values in definitions_pb2.DESCRIPTOR.enum_types_by_name.items():
+        known = {value.name.removeprefix(_prefix(values.values[0].name)) for value in values.values}
+        assert known == {"UNSPECIFIED", *getattr(language, name).__members__}, name
+
+
+def _prefix(unspecified: str) -> str:
+    return unspecified.removesuffix("UNSPECIFIED")

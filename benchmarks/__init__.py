@@ -1,0 +1,1 @@
+"""The throughput harness: `python -m benchmarks`. Nothing of Callboard imports it."""

@@ -1,0 +1,197 @@
+"""Reading definitions: what GetDefinition and the lists answer with. Nothing here changes or caches anything."""
+
+from __future__ import annotations
+
+import enum
+from typing import Any, Protocol
+
+import msgspec
+
+from .catalog import DefinitionSource, not_found, version_not_found
+from .core.refusals import Kind, Refusal, Refused
+from .ports import DefinitionHead, DefinitionVersion
+
+
+class DefinitionState(enum.Enum):
+    """Where a version stands."""
+
+    DRAFT = "DRAFT"
+    PUBLISHED = "PUBLISHED"
+    SUPERSEDED = "SUPERSEDED"
+    RETRACTED = "RETRACTED"
+
+
+class DefinitionReads(DefinitionSource, Protocol):
+    """What is read here; a Store has it."""
+
+    async def definitions(self, tenant: str, after: str, limit: int) -> list[DefinitionHead]:
+        """Definitions by id, after this one."""
+        ...
+
+    async def definition_versions(
+        self, tenant: str, definition_id: str, below: int, limit: int
+    ) -> list[DefinitionVersion]:
+        """Versions, newest first, below this number (0: from the newest)."""
+        ...
+
+
+class Summary(msgspec.Struct, frozen=True):
+    """A definition as a whole."""
+
+    definition_id: str
+    description: str
+    """Of its newest version, or of the draft where there is none."""
+    state: DefinitionState
+    """Of its newest version; DRAFT where there is none."""
+    published_version: int
+    """0: none."""
+    latest_version: int
+    """0: none."""
+    has_draft: bool
+    revision: int
+    etag: str
+    created_at: int
+    updated_at: int
+
+
+class VersionView(msgspec.Struct, frozen=True):
+    """One version, or the draft."""
+
+    definition_id: str
+    version: int
+    """0: the draft."""
+    state: DefinitionState
+    description: str
+    content: bytes
+    """Canonical JSON of the definition."""
+    fingerprint: bytes
+    """SHA-256 of `content`; of a draft empty."""
+    created_at: int
+    user_id: str
+    revision: int
+    """Of the definition's last change."""
+
+    @property
+    def tree(self) -> dict[str, Any]:
+        """The definition as plain values, by the names of the file form."""
+        plain: dict[str, Any] = msgspec.json.decode(self.content)
+        return plain
+
+
+class Definitions:
+    """The definitions of all tenants, to look at."""
+
+    def __init__(self, store: DefinitionReads) -> None:
+        self._store = store
+
+    async def summary(self, tenant: str, definition_id: str) -> Summary:
+        """A definition as a whole. Raises Refused(DEFINITION_NOT_FOUND)."""
+        return await self._summary(await self._head(tenant, definition_id))
+
+    async def get(self, tenant: str, definition_id: str, version: int = 0, *, draft: bool = False) -> VersionView:
+        """A version (0: the published one; where none is, the newest) or the draft.
+
+        Raises Refused: DEFINITION_NOT_FOUND, VERSION_NOT_FOUND, DRAFT_NOT_FOUND, DEFINITION_NOT_PUBLISHED.
+        """
+        head = await self._head(tenant, definition_id)
+        if draft:
+            return _draft(head)
+        number = version or head.published or head.latest
+        if not number:
+            message = f"definition {definition_id!r} has never been published; it has a draft only"
+            raise Refused(_refusal(Kind.STATE, "DEFINITION_NOT_PUBLISHED", message, definition_id))
+        stored = await self._store.definition_version(tenant, definition_id, number)
+        if stored is None:
+            raise version_not_found(definition_id, number)
+        return _version(head, stored)
+
+    async def summaries(self, tenant: str, after: str = "", limit: int = 100) -> list[Summary]:
+        """One page by id, after this one; shorter than `limit`: the last one."""
+        return [await self._summary(head) for head in await self._store.definitions(tenant, after, limit)]
+
+    async def versions(self, tenant: str, definition_id: str, below: int = 0, limit: int = 100) -> list[VersionView]:
+        """One page of versions, newest first, below this number (0: from the newest). The draft is none of them.
+
+        Raises Refused(DEFINITION_NOT_FOUND).
+        """
+        head = await self._head(tenant, definition_id)
+        stored = await self._store.definition_versions(tenant, definition_id, below, limit)
+        return [_version(head, version) for version in stored]
+
+    async def _head(self, tenant: str, definition_id: str) -> DefinitionHead:
+        head = await self._store.definition(tenant, definition_id)
+        if head is None:
+            raise not_found(definition_id)
+        return head
+
+    async def _summary(self, head: DefinitionHead) -> Summary:
+        content = head.draft
+        if head.latest:
+            stored = await self._store.definition_version(head.tenant, head.definition_id, head.latest)
+            content = stored.content if stored is not None else content
+        return Summary(
+            definition_id=head.definition_id,
+            description=_description(content),
+            state=_state(head, head.latest),
+            published_version=head.published,
+            latest_version=head.latest,
+            has_draft=head.draft is not None,
+            revision=head.revision,
+            etag=str(head.sequence),
+            created_at=head.created_at,
+            updated_at=head.updated_at,
+        )
+
+
+class _Described(msgspec.Struct):
+    """The one field of a definition that a list shows."""
+
+    description: str = ""
+
+
+def _description(content: bytes | None) -> str:
+    return msgspec.json.decode(content, type=_Described).description if content is not None else ""
+
+
+def _state(head: DefinitionHead, version: int) -> DefinitionState:
+    if version == 0:
+        return DefinitionState.DRAFT
+    if version == head.published:
+        return DefinitionState.PUBLISHED
+    retracted = head.published == 0 and version == head.latest
+    return DefinitionState.RETRACTED if retracted else DefinitionState.SUPERSEDED
+
+
+def _version(head: DefinitionHead, stored: DefinitionVersion) -> VersionView:
+    return VersionView(
+        definition_id=head.definition_id,
+        version=stored.version,
+        state=_state(head, stored.version),
+        description=_description(stored.content),
+        content=stored.content,
+        fingerprint=stored.fingerprint,
+        created_at=stored.created_at,
+        user_id=stored.user_id,
+        revision=head.revision,
+    )
+
+
+def _draft(head: DefinitionHead) -> VersionView:
+    if head.draft is None:
+        message = f"definition {head.definition_id!r} has no draft"
+        raise Refused(_refusal(Kind.NOT_FOUND, "DRAFT_NOT_FOUND", message, head.definition_id))
+    return VersionView(
+        definition_id=head.definition_id,
+        version=0,
+        state=DefinitionState.DRAFT,
+        description=_description(head.draft),
+        content=head.draft,
+        fingerprint=b"",
+        created_at=head.updated_at,
+        user_id="",
+        revision=head.revision,
+    )
+
+
+def _refusal(kind: Kind, reason: str, message: str, definition_id: str) -> Refusal:
+    return Refusal(kind, reason, message, resource_type="definition", resource=definition_id)

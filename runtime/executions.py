@@ -1,0 +1,416 @@
+"""What callers ask of executions: start, send events, look, wait, list, control. Each call is one transaction.
+
+Everything raises `Refused` with a published reason; nothing is answered before its commit.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
+from typing import Any
+
+import msgspec
+
+from .actor import Writer, not_found, request_reused
+from .catalog import Catalog, Published
+from .core.commands import Cancel, Command, Resolve, ResolveAction, Start, Submit, Terminate
+from .core.refusals import Kind, Refusal, Refused
+from .core.values import Value
+from .dispatcher import Dispatcher
+from .feeds import Feeds, HistoryEvent
+from .listing import PageTokens, parse_filter, scope_of
+from .ports import (
+    Clock,
+    Committed,
+    DeadLetter,
+    DiscardLetter,
+    ExecutionRecord,
+    ExecutionRef,
+    Ids,
+    InboxInsert,
+    Lost,
+    Outcome,
+    Request,
+    RequeueLetter,
+    Store,
+    StoreInfo,
+    Why,
+)
+from .requests import (
+    Caller,
+    StartRequest,
+    check_event_name,
+    check_id,
+    check_labels,
+    check_length,
+    check_size,
+    invalid,
+)
+from .settings import Settings
+from .supervisor import Supervisor
+from .views import ExecutionView, basic_view
+
+START_TRIES_MAX = 20
+"""How often a start is decided again because its definition changed while it was being committed."""
+
+
+class Started(msgspec.Struct, frozen=True):
+    """The answer to a start."""
+
+    view: ExecutionView
+    started: bool
+    """Whether this request began it (a repeat of the same request did, too)."""
+
+
+class Submitted(msgspec.Struct, frozen=True):
+    """The answer to a submitted event, once it has been processed."""
+
+    view: ExecutionView
+    event_id: str
+    sequence: int
+    """Of its EventReceived event; 0: it was a repeat."""
+    duplicate: bool
+    kept: bool
+    """No `receive` has taken it yet."""
+
+
+class Enqueued(msgspec.Struct, frozen=True):
+    """The answer to an enqueued event, once it is durable."""
+
+    event_id: str
+    duplicate: bool
+    accepted_at: int
+
+
+class Page(msgspec.Struct, frozen=True):
+    """One page of a listing."""
+
+    items: list[ExecutionView]
+    next_page_token: str
+    """Empty: there is no more."""
+
+
+@dataclass(frozen=True, slots=True)
+class Parts:
+    """What executions are made of; put together by engine.py."""
+
+    info: StoreInfo
+    store: Store
+    journal: Writer
+    catalog: Catalog
+    supervisor: Supervisor
+    dispatcher: Dispatcher
+    feeds: Feeds
+    clock: Clock
+    ids: Ids
+    settings: Settings
+
+
+class Executions:
+    """All executions of one engine."""
+
+    def __init__(self, parts: Parts) -> None:
+        self._parts = parts
+
+    # Starting
+
+    async def start(self, caller: Caller, request: StartRequest) -> Started:
+        """Begin an execution, or answer with the one that has its id."""
+        self._check_start(request)
+        parts = self._parts
+        chosen = request.execution_id or caller.derived_id("execution") or parts.ids.new()
+        ref = ExecutionRef(caller.tenant, chosen)
+        try:
+            return Started(await self._begin(caller, request, ref), started=True)
+        except Refused as refused:
+            existing = await self._existing(caller, request, ref, refused.refusal)
+            if existing is None:
+                raise
+            return existing
+
+    def _check_start(self, request: StartRequest) -> None:
+        if request.execution_id:
+            check_id("execution_id", request.execution_id)
+        if request.version < 0:
+            raise invalid("version", "is below 0")
+        check_labels(request.labels, self._parts.settings)
+        check_size("input", request.input, self._parts.settings)
+
+    async def _begin(self, caller: Caller, request: StartRequest, ref: ExecutionRef) -> ExecutionView:
+        parts = self._parts
+        if request.min_revision:
+            await parts.catalog.at_least(caller.tenant, request.min_revision)
+        remembered = caller.remembered(ref.execution_id, parts.clock.now(), parts.settings)
+        for _ in range(START_TRIES_MAX):
+            published = await self._published(caller.tenant, request)
+            _check_input(published, request.input)
+            plan = published.compiled.plan
+            command = Start(plan.definition_id, plan.version, request.input, request.labels, caller.trace)
+            try:
+                reply = await parts.supervisor.start(
+                    ref, command, plan, published.guard, context=caller.context, request=remembered
+                )
+            except Refused as refused:
+                if refused.refusal.reason != "LOST_RACE":
+                    raise
+                continue
+            assert reply.view is not None
+            return reply.view
+        raise Refused(Refusal(Kind.RACE, "LOST_RACE", "the definition keeps changing; try again"))
+
+    async def _published(self, tenant: str, request: StartRequest) -> Published:
+        catalog = self._parts.catalog
+        known = catalog.cached_published(tenant, request.definition_id, request.version)
+        return known or await catalog.published(tenant, request.definition_id, request.version)
+
+    async def _existing(
+        self, caller: Caller, request: StartRequest, ref: ExecutionRef, refusal: Refusal
+    ) -> Started | None:
+        """What a refused start is answered with, where the same request or the same id was there before."""
+        earlier = await self._earlier(caller)
+        if earlier is not None:
+            view = await self._parts.supervisor.view(ExecutionRef(caller.tenant, earlier.identity))
+            return Started(view, started=True)
+        if request.reject_existing or not request.execution_id or await self._parts.store.execution(ref) is None:
+            return None
+        view = await self._parts.supervisor.view(ref)
+        if view.definition_id != request.definition_id:
+            raise Refused(
+                Refusal(
+                    Kind.EXISTS,
+                    "EXECUTION_ALREADY_EXISTS",
+                    f"execution {ref.execution_id} exists, and runs {view.definition_id}",
+                    {"definition_id": view.definition_id},
+                    resource_type="execution",
+                    resource=ref.execution_id,
+                )
+            )
+        return Started(view, started=False) if refusal.kind in _WHERE_EXISTING_COUNTS else None
+
+    async def _earlier(self, caller: Caller) -> Request | None:
+        """The stored request with the caller's id; raises Refused if it was another request."""
+        if not caller.request_id:
+            return None
+        now = self._parts.clock.now()
+        found = (await self._parts.store.requests(caller.tenant, [caller.request_id], now)).get(caller.request_id)
+        if found is not None and found.fingerprint != caller.fingerprint:
+            raise Refused(request_reused(caller.request_id))
+        return found
+
+    # Events from outside
+
+    async def submit(
+        self, caller: Caller, execution_id: str, name: str, payload: Value = None, event_id: str = ""
+    ) -> Submitted:
+        """Send an event and wait until it has been processed."""
+        self._check_event(execution_id, name, payload, event_id)
+        known = event_id or caller.derived_id("event") or self._parts.ids.new()
+        reply = await self._parts.supervisor.ask(
+            ExecutionRef(caller.tenant, execution_id),
+            Submit(name, payload, known),
+            context=caller.context,
+            event_id=event_id,
+            request=caller.remembered(execution_id, self._parts.clock.now(), self._parts.settings),
+            wants_view=True,
+        )
+        assert reply.view is not None
+        return Submitted(reply.view, known, reply.sequence, reply.duplicate, reply.kept)
+
+    async def enqueue(
+        self, caller: Caller, execution_id: str, name: str, payload: Value = None, event_id: str = ""
+    ) -> Enqueued:
+        """Accept an event durably; it is processed in the order of acceptance."""
+        self._check_event(execution_id, name, payload, event_id)
+        now = self._parts.clock.now()
+        known = event_id or caller.derived_id("event") or self._parts.ids.new()
+        request = caller.remembered(execution_id, now, self._parts.settings)
+        ref = ExecutionRef(caller.tenant, execution_id)
+        row = InboxInsert(
+            ref,
+            known,
+            name,
+            check_size("payload", payload, self._parts.settings),
+            caller.context,
+            now,
+            (request,) if request else (),
+        )
+        outcome = await self._parts.journal.write(row)
+        if isinstance(outcome, Lost) and outcome.why is Why.DUPLICATE_EVENT:
+            return Enqueued(known, duplicate=True, accepted_at=now)
+        duplicate = self._repeated(caller, outcome, ref)
+        return Enqueued(known, duplicate, now)
+
+    def _check_event(self, execution_id: str, name: str, payload: Value, event_id: str) -> None:
+        check_id("execution_id", execution_id)
+        check_event_name(name)
+        check_length("event_id", event_id)
+        check_size("payload", payload, self._parts.settings)
+
+    def _repeated(self, caller: Caller, outcome: Outcome, ref: ExecutionRef | None = None) -> bool:
+        """Whether a write was a repeat of the caller's; raises Refused where it was not carried out."""
+        if isinstance(outcome, Committed):
+            return False
+        match outcome.why:
+            case Why.DUPLICATE_REQUEST:
+                if outcome.stored is not None and outcome.stored.fingerprint != caller.fingerprint:
+                    raise Refused(request_reused(caller.request_id))
+                return True
+            case Why.NOT_FOUND if ref is not None:
+                raise Refused(not_found(ref))
+            case Why.NOT_FOUND:
+                raise Refused(Refusal(Kind.NOT_FOUND, "DEAD_LETTER_NOT_FOUND", "there is no such dead letter"))
+            case Why.ENDED:
+                raise Refused(
+                    Refusal(
+                        Kind.STATE,
+                        "EXECUTION_ENDED",
+                        "the execution has ended",
+                        resource_type="execution",
+                        resource=ref.execution_id if ref else "",
+                    )
+                )
+            case _:
+                raise Refused(Refusal(Kind.INTERNAL, "INTERNAL", outcome.message or outcome.why.value))
+
+    # Looking
+
+    async def get(self, caller: Caller, execution_id: str, full: bool = False) -> ExecutionView:
+        """One execution as it is now; `full` shows its open steps and who works on them."""
+        check_id("execution_id", execution_id)
+        view = await self._parts.supervisor.view(ExecutionRef(caller.tenant, execution_id), full)
+        if not view.open_steps:
+            return view
+        return msgspec.structs.replace(view, open_steps=tuple(self._held(view.key, one) for one in view.open_steps))
+
+    def _held(self, key: int, step: Any) -> Any:
+        worker = self._parts.dispatcher.holder(key, step.path) if step.operation else ""
+        return msgspec.structs.replace(step, worker_id=worker, waiting_on="worker-answer") if worker else step
+
+    async def wait_ended(self, ref: ExecutionRef, timeout_us: int) -> ExecutionView | None:
+        """The execution once it has ended; None: it did not in time. Raises Refused EXECUTION_NOT_FOUND."""
+        supervisor = self._parts.supervisor
+        ended = supervisor.end_of(ref)
+        try:
+            view = await supervisor.view(ref)
+            if view.ended:
+                return view
+            try:
+                return await asyncio.wait_for(ended, timeout_us / 1_000_000) or await supervisor.view(ref)
+            except TimeoutError:
+                return None
+        finally:
+            supervisor.forget_end(ref, ended)
+
+    async def list(self, caller: Caller, filter_text: str = "", page_size: int = 0, page_token: str = "") -> Page:  # noqa: S107
+        """One page of executions, newest first, without their payloads."""
+        limit = min(page_size or 100, self._parts.settings.page_items_max)
+        if limit < 0:
+            raise invalid("page_size", "is below 0")
+        query = parse_filter(filter_text, caller.tenant)
+        scope = scope_of("ListExecutions", caller.tenant, filter_text)
+        tokens = PageTokens(self._parts.info.secret)
+        before = tokens.number(scope, page_token)
+        records = await self._parts.store.executions(
+            msgspec.structs.replace(query, before_key=before, limit=limit + 1)
+        )
+        more = len(records) > limit
+        token = tokens.make(scope, str(records[limit - 1].key)) if more else ""
+        return Page([basic_view(record) for record in records[:limit]], token)
+
+    async def _record(self, caller: Caller, execution_id: str) -> ExecutionRecord:
+        check_id("execution_id", execution_id)
+        ref = ExecutionRef(caller.tenant, execution_id)
+        record = await self._parts.store.execution(ref)
+        if record is None:
+            raise Refused(not_found(ref))
+        return record
+
+    async def history(
+        self, caller: Caller, execution_id: str, after_sequence: int = 0, limit: int = 1_000, bytes_max: int = 3_145_728
+    ) -> list[HistoryEvent]:
+        """One page of an execution's events."""
+        record = await self._record(caller, execution_id)
+        return await self._parts.feeds.history(record.key, after_sequence, limit, bytes_max)
+
+    async def watch(
+        self, caller: Caller, execution_id: str, after_sequence: int = 0
+    ) -> AsyncIterator[list[HistoryEvent]]:
+        """Events as they come, from after a sequence; ends after the last."""
+        record = await self._record(caller, execution_id)
+        async for page in self._parts.feeds.watch(record.ref, record.key, after_sequence):
+            yield page
+
+    # Control
+
+    async def cancel(self, caller: Caller, execution_id: str, reason: str = "") -> ExecutionView:
+        """End it in order."""
+        return await self._control(caller, execution_id, Cancel(reason))
+
+    async def terminate(self, caller: Caller, execution_id: str, reason: str = "") -> ExecutionView:
+        """End it at once."""
+        return await self._control(caller, execution_id, Terminate(reason))
+
+    async def resolve(
+        self,
+        caller: Caller,
+        execution_id: str,
+        path: str,
+        action: ResolveAction,
+        result: Value = None,
+        reason: str = "",
+    ) -> ExecutionView:
+        """Decide what becomes of a parked step (`path` empty: of the execution's own end)."""
+        check_size("result", result, self._parts.settings)
+        return await self._control(caller, execution_id, Resolve(path, action, result, reason))
+
+    async def _control(self, caller: Caller, execution_id: str, command: Command) -> ExecutionView:
+        check_id("execution_id", execution_id)
+        reply = await self._parts.supervisor.ask(
+            ExecutionRef(caller.tenant, execution_id),
+            command,
+            context=caller.context,
+            request=caller.remembered(execution_id, self._parts.clock.now(), self._parts.settings),
+            wants_view=True,
+        )
+        assert reply.view is not None
+        return reply.view
+
+    # Dead letters
+
+    async def dead_letters(
+        self, caller: Caller, execution_id: str = "", after: int = 0, limit: int = 100
+    ) -> list[DeadLetter]:
+        """Items that could not be processed, oldest first."""
+        limit = min(limit, self._parts.settings.page_items_max)
+        return await self._parts.store.dead_letters(caller.tenant, execution_id, after, limit)
+
+    async def requeue_dead_letter(self, caller: Caller, letter: int) -> None:
+        """Put one back into its execution's inbox."""
+        now = self._parts.clock.now()
+        request = caller.remembered(str(letter), now, self._parts.settings)
+        write = RequeueLetter(caller.tenant, letter, now, (request,) if request else ())
+        self._repeated(caller, await self._parts.journal.write(write))
+
+    async def discard_dead_letter(self, caller: Caller, letter: int) -> None:
+        """Remove one."""
+        request = caller.remembered(str(letter), self._parts.clock.now(), self._parts.settings)
+        write = DiscardLetter(caller.tenant, letter, (request,) if request else ())
+        self._repeated(caller, await self._parts.journal.write(write))
+
+
+_WHERE_EXISTING_COUNTS = frozenset({Kind.EXISTS, Kind.STATE, Kind.NOT_FOUND})
+"""A start that is refused for these is answered with the execution that has its id, if there is one."""
+
+
+def _check_input(published: Published, value: Value) -> None:
+    violations = published.compiled.input_violations(value)
+    if violations:
+        raise Refused(
+            Refusal(
+                Kind.INVALID,
+                "SCHEMA_MISMATCH",
+                f"the input does not fit input_schema: {violations[0].located}",
+                violations=violations,
+            )
+        )
