@@ -38,7 +38,7 @@ async def _stream(requests: AsyncIterator[bytes], _context: Any) -> AsyncIterato
 async def serve() -> None:
     """Serve until SIGTERM; the address goes to stderr as a server's does."""
     server = grpc.aio.server()
-    handlers = {
+    handlers: dict[str, grpc.RpcMethodHandler[Any, Any]] = {
         "Unary": grpc.unary_unary_rpc_method_handler(_unary),
         "Stream": grpc.stream_stream_rpc_method_handler(_stream),
     }
@@ -56,7 +56,7 @@ async def unary_rate(address: str, seconds: float, outstanding: int = ECHO_OUTST
     """E: echo calls in a closed loop."""
     message = bytes(PAYLOAD_BYTES)
     async with grpc.aio.insecure_channel(address) as channel:
-        call = channel.unary_unary(_UNARY)
+        call: Any = channel.unary_unary(_UNARY)
 
         async def once() -> None:
             await call(message)
@@ -70,7 +70,7 @@ async def stream_round_trip(address: str, seconds: float) -> float:
     message = bytes(PAYLOAD_BYTES)
     trips: list[float] = []
     async with grpc.aio.insecure_channel(address) as channel:
-        call = channel.stream_stream(_STREAM)()
+        call: Any = channel.stream_stream(_STREAM)()
         for measured, share in ((False, min(0.3, seconds)), (True, seconds)):
             deadline = time.perf_counter() + share
             while (began := time.perf_counter()) < deadline:

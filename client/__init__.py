@@ -1,1 +1,92 @@
+"""What users import: the client, the worker, the values they give, and the errors they raise.
 
+Everything is loaded at its first use, so that the command line starts quickly.
+"""
+
+from importlib import import_module
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from . import errors
+    from .client import Client
+    from .codec import NotJson, Opaque
+    from .errors import CallboardError, TaskError, Unreachable
+    from .models import (
+        DeadLetter,
+        DefinitionState,
+        DefinitionSummary,
+        DefinitionVersion,
+        Event,
+        Execution,
+        Failure,
+        Incident,
+        IncidentKind,
+        OpenStep,
+        Published,
+        Queue,
+        ServerInfo,
+        Status,
+        StepState,
+        Submitted,
+        Violation,
+        WaitingOn,
+        WorkerInfo,
+    )
+    from .streams import Start, Started
+    from .sync import SyncClient
+    from .tasks import Task
+    from .worker import Worker
+
+__all__ = [
+    "Client",
+    "SyncClient",
+    "Worker",
+    "Task",
+    "TaskError",
+    "CallboardError",
+    "Unreachable",
+    "NotJson",
+    "errors",
+    "Status",
+    "Execution",
+    "Failure",
+    "OpenStep",
+    "StepState",
+    "WaitingOn",
+    "Incident",
+    "IncidentKind",
+    "Event",
+    "Start",
+    "Started",
+    "Submitted",
+    "DeadLetter",
+    "Published",
+    "Violation",
+    "DefinitionState",
+    "DefinitionSummary",
+    "DefinitionVersion",
+    "Queue",
+    "ServerInfo",
+    "WorkerInfo",
+    "Opaque",
+]
+
+_HOMES = {
+    "client": ["Client"],
+    "sync": ["SyncClient"],
+    "worker": ["Worker"],
+    "tasks": ["Task"],
+    "errors": ["TaskError", "CallboardError", "Unreachable"],
+    "codec": ["NotJson", "Opaque"],
+    "streams": ["Start", "Started"],
+}
+_HOME = {name: module for module, names in _HOMES.items() for name in names}
+
+if not TYPE_CHECKING:
+    # Hidden from type checkers, to whom a module with this function has every name.
+    def __getattr__(name):
+        if name == "errors":
+            return import_module(".errors", __name__)
+        if name not in __all__:
+            raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+        return getattr(import_module(f".{_HOME.get(name, 'models')}", __name__), name)

@@ -21,7 +21,9 @@ def new_request_id() -> str:
     return uuid.uuid4().hex
 
 
-async def each(pages: AsyncIterator[Any], items: Callable[[Any], Iterable[Any]], make: Callable[[Any], T]) -> AsyncIterator[T]:
+async def each(
+    pages: AsyncIterator[Any], items: Callable[[Any], Iterable[Any]], make: Callable[[Any], T]
+) -> AsyncIterator[T]:
     """The values of all items of all pages."""
     async for page in pages:
         for item in items(page):

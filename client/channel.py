@@ -169,6 +169,6 @@ def caller_metadata(tenant: str, user: str = "") -> Metadata:
     return (("callboard-tenant", tenant), *((("callboard-user", user),) if user else ()))
 
 
-def retryable(error: CallboardError) -> bool:
-    """Whether a stream that ended so may be opened again."""
-    return error.code in _RETRIED
+def reopens(error: CallboardError) -> bool:
+    """Whether a stream that ended so is worth opening again: proxies and dying servers reset streams in many ways."""
+    return error.code in _RETRIED or error.reason in ("CANCELLED", "UNKNOWN")

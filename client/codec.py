@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from datetime import UTC, date, datetime, timedelta
 from enum import Enum
 from pathlib import Path
-from typing import Any, TypeAlias
+from typing import Any, TypeAlias, cast
 from uuid import UUID
 
 from google.protobuf.duration_pb2 import Duration
@@ -49,9 +49,9 @@ def _unusual(value: Any) -> Any:
         case UUID() | Path():
             return str(value)
         case Mapping():
-            return dict(value)
+            return dict(cast("Mapping[Any, Any]", value))
         case set() | frozenset():
-            return sorted(value)
+            return sorted(cast("set[Any]", value))
         case _:
             raise NotJson(f"{type(value).__name__} has no JSON form")
 
@@ -126,4 +126,3 @@ def encode_timestamp(moment: datetime) -> Timestamp:
 def rfc3339(moment: datetime) -> str:
     """A moment as RFC 3339 text; one in UTC ends in Z."""
     return moment.isoformat().removesuffix("+00:00") + ("Z" if moment.utcoffset() == timedelta(0) else "")
-

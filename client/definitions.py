@@ -1,4 +1,4 @@
-"""Publishing and reading definitions. Definitions travel as text or as messages; the server's loader alone reads them."""
+"""Publishing and reading definitions. They travel as text or as messages; only the server's loader reads texts."""
 
 import asyncio
 import json
@@ -15,7 +15,8 @@ from callboard.v1.violations_pb2 import SourceText
 from .calls import Calls, each, new_request_id
 from .channel import Connection
 from .codec import Seconds
-from .models import DefinitionState, DefinitionSummary, DefinitionVersion, Draft, Published, decode
+from .decoding import decode
+from .models import DefinitionState, DefinitionSummary, DefinitionVersion, Draft, Published
 
 Content: TypeAlias = Path | str | Mapping[str, Any] | Definition
 """A definition: a path, YAML or JSON text (with a line break, or beginning with a brace), a dict, or the message."""
@@ -50,7 +51,7 @@ class DefinitionCalls(Calls):
             etag=etag,
             request_id=request_id or new_request_id(),
             validate_only=validate_only,
-            running_executions=pb.PublishRunningExecutions.Value(f"PUBLISH_RUNNING_EXECUTIONS_{running_executions}"),
+            running_executions=f"PUBLISH_RUNNING_EXECUTIONS_{running_executions}",
             **await _content(definition, name),
         )
         answer = await self._connection.unary(self._definitions.PublishDefinition, request, timeout)
@@ -84,9 +85,7 @@ class DefinitionCalls(Calls):
         answer = await self._connection.unary(self._definitions.PublishDefinition, request, timeout)
         return decode(Published, answer)
 
-    async def retract(
-        self, definition_id: str, *, etag: str = "", timeout: Seconds | None = None
-    ) -> DefinitionSummary:
+    async def retract(self, definition_id: str, *, etag: str = "", timeout: Seconds | None = None) -> DefinitionSummary:
         """Takes the published version back: no new starts, running executions go on."""
         request = pb.RetractDefinitionRequest(definition_id=definition_id, etag=etag, request_id=new_request_id())
         answer = await self._connection.unary(self._definitions.RetractDefinition, request, timeout)
@@ -118,7 +117,7 @@ class DefinitionCalls(Calls):
     ) -> AsyncIterator[DefinitionSummary]:
         """All definitions, by id; those that are deleted only where asked for."""
         request = pb.ListDefinitionsRequest(
-            state=pb.DefinitionState.Value(f"DEFINITION_STATE_{state or 'UNSPECIFIED'}"),
+            state=f"DEFINITION_STATE_{state or 'UNSPECIFIED'}",
             id_prefix=id_prefix,
             min_revision=min_revision,
             page_size=page_size,

@@ -5,6 +5,9 @@ The classes are made from the enum `ErrorReason` of the contract, so that the li
 look at `code` for what the contract asks of a caller.
 """
 
+# The messages of google.rpc come as code without stubs.
+# pyright: reportMissingTypeStubs=false
+
 from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -15,7 +18,8 @@ from google.rpc.status_pb2 import Status as RpcStatus
 from callboard.v1.errors_pb2 import ErrorReason
 from callboard.v1.violations_pb2 import DefinitionViolations
 
-from .models import Violation, decode
+from .decoding import decode
+from .models import Violation
 
 _DOMAIN = "callboard"
 _DETAILS = "grpc-status-details-bin"
@@ -79,7 +83,7 @@ def _class_name(reason: str) -> str:
 
 
 def _made() -> dict[str, type[CallboardError]]:
-    names = [name.removeprefix("ERROR_REASON_") for name in ErrorReason.keys()]
+    names = [name.removeprefix("ERROR_REASON_") for name in dict(ErrorReason.items())]
     return {
         reason: type(_class_name(reason), (CallboardError,), {"__module__": __name__, "__doc__": f"{reason}."})
         for reason in names

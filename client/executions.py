@@ -16,7 +16,8 @@ from callboard.v1.failure_pb2 import Failure as FailureMessage
 from .calls import Calls, each, new_request_id
 from .channel import Connection
 from .codec import Seconds, encode_duration, encode_payload, encode_timestamp, seconds
-from .models import DeadLetter, Emitted, Enqueued, Event, Execution, Submitted, decode
+from .decoding import decode
+from .models import DeadLetter, Emitted, Enqueued, Event, Execution, Submitted
 
 ConflictPolicy: TypeAlias = Literal["RETURN_EXISTING", "REJECT"]
 UniquePolicy: TypeAlias = Literal["RETURN_EXISTING", "REJECT", "CANCEL_EXISTING"]
@@ -47,9 +48,9 @@ def start_request(
         execution_id=id,
         input=None if input is None else encode_payload(input),
         labels=labels,
-        conflict_policy=pb.ConflictPolicy.Value(f"CONFLICT_POLICY_{conflict_policy}"),
+        conflict_policy=f"CONFLICT_POLICY_{conflict_policy}",
         unique_key=unique_key,
-        unique_policy=pb.UniquePolicy.Value(f"UNIQUE_POLICY_{unique_policy}"),
+        unique_policy=f"UNIQUE_POLICY_{unique_policy}",
         wait=None if wait is None else encode_duration(min(seconds(wait), WAIT_SECONDS_MAX)),
         min_revision=min_revision,
         request_id=request_id or new_request_id(),
@@ -123,9 +124,7 @@ class ExecutionCalls(Calls):
         until = None if wait is None else time.monotonic() + seconds(wait)
         while True:
             left = WAIT_SECONDS_MAX if until is None else min(max(until - time.monotonic(), 0.0), WAIT_SECONDS_MAX)
-            request = pb.WaitExecutionRequest(
-                execution_id=execution_id, wait=encode_duration(left), view=_view(full)
-            )
+            request = pb.WaitExecutionRequest(execution_id=execution_id, wait=encode_duration(left), view=_view(full))
             answer = await self._connection.unary(
                 self._executions.WaitExecution, request, self._allowed(timeout) + left
             )
@@ -300,7 +299,7 @@ class ExecutionCalls(Calls):
         request = control_pb.ResolveStepRequest(
             execution_id=execution_id,
             step_path=step_path,
-            action=control_pb.ResolveAction.Value(f"RESOLVE_ACTION_{action}"),
+            action=f"RESOLVE_ACTION_{action}",
             result=encode_payload(result) if action == "COMPLETE" else None,
             failure=FailureMessage(type=failure[0], message=failure[1]) if failure else None,
             reason=reason,
@@ -310,9 +309,7 @@ class ExecutionCalls(Calls):
         answer = await self._connection.unary(self._executions.ResolveStep, request, timeout)
         return decode(Execution, answer.execution)
 
-    def dead_letters(
-        self, *, execution_id: str = "", kind: str = "", page_size: int = 0
-    ) -> AsyncIterator[DeadLetter]:
+    def dead_letters(self, *, execution_id: str = "", kind: str = "", page_size: int = 0) -> AsyncIterator[DeadLetter]:
         """What was accepted and could not be processed, the newest first."""
         request = events_pb.ListDeadLettersRequest(execution_id=execution_id, kind=kind, page_size=page_size)
         pages = self._connection.pages(self._executions.ListDeadLetters, request)

@@ -1,43 +1,17 @@
 """What the client answers with: small frozen values, one for each message users meet.
 
-Each field has the name of the message's field, or says it as `wire`; `decode` builds a value from its message by that
-alone, with one reader for each field made once for each class. Nothing here knows how a message got here.
+Each field has the name of the message's field, or says it as `wire`; `decoding` needs nothing more.
 """
 
 import dataclasses
-from collections.abc import Callable
 from datetime import datetime, timedelta
 from enum import StrEnum
-from operator import attrgetter
-from typing import Any, TypeAlias, TypeVar
+from typing import Any
 
-from google.protobuf.descriptor import EnumDescriptor, FieldDescriptor
-from google.protobuf.message import Message
-
-from .codec import decode_duration, decode_payload, decode_timestamp
-
-T = TypeVar("T")
-Read: TypeAlias = Callable[[Any], Any]
-
-_MODELS: dict[str, type] = {}
-_ENUMS: dict[str, type[StrEnum]] = {}
-_READERS: dict[type, tuple[Read, ...]] = {}
+from .decoding import value_of
 
 
-def _of(message: str) -> Callable[[type[T]], type[T]]:
-    """Registers a class as the value of a message or enum of ``callboard.v1``."""
-
-    def register(cls: type[T]) -> type[T]:
-        if issubclass(cls, StrEnum):
-            _ENUMS[f"callboard.v1.{message}"] = cls
-        else:
-            _MODELS[f"callboard.v1.{message}"] = cls
-        return cls
-
-    return register
-
-
-@_of("ExecutionStatus")
+@value_of("ExecutionStatus")
 class Status(StrEnum):
     """Where an execution stands. Being paused and having incidents are flags beside it."""
 
@@ -56,7 +30,7 @@ class Status(StrEnum):
         return self not in (Status.PENDING, Status.RUNNING, Status.REVERTING)
 
 
-@_of("StepState")
+@value_of("StepState")
 class StepState(StrEnum):
     """Where a step run stands."""
 
@@ -74,7 +48,7 @@ class StepState(StrEnum):
     REVERT_FAILED = "REVERT_FAILED"
 
 
-@_of("WaitingOn")
+@value_of("WaitingOn")
 class WaitingOn(StrEnum):
     """What an open step run waits for."""
 
@@ -91,7 +65,7 @@ class WaitingOn(StrEnum):
     CACHE = "CACHE"
 
 
-@_of("IncidentKind")
+@value_of("IncidentKind")
 class IncidentKind(StrEnum):
     """What kind of decision an incident waits for."""
 
@@ -103,7 +77,7 @@ class IncidentKind(StrEnum):
     HISTORY_DAMAGED = "HISTORY_DAMAGED"
 
 
-@_of("DefinitionState")
+@value_of("DefinitionState")
 class DefinitionState(StrEnum):
     """Where a version of a definition stands."""
 
@@ -115,7 +89,7 @@ class DefinitionState(StrEnum):
     DELETED = "DELETED"
 
 
-@_of("ViolationSeverity")
+@value_of("ViolationSeverity")
 class Severity(StrEnum):
     """Whether a violation stands in the way."""
 
@@ -123,7 +97,7 @@ class Severity(StrEnum):
     WARNING = "WARNING"
 
 
-@_of("DefinitionViolation")
+@value_of("DefinitionViolation")
 @dataclasses.dataclass(frozen=True, slots=True)
 class Violation:
     """One thing wrong with a request or a definition, located. Lines and columns count from 1; 0 is "not in a text"."""
@@ -145,7 +119,7 @@ class Violation:
         return ": ".join(part for part in (place, path, message) if part)
 
 
-@_of("Failure")
+@value_of("Failure")
 @dataclasses.dataclass(frozen=True, slots=True)
 class Failure:
     """How a step, a task or an execution failed: `type` is a name, never a class."""
@@ -161,7 +135,7 @@ class Failure:
         return f"{self.type}: {self.message}" if self.message else self.type
 
 
-@_of("OpenStep")
+@value_of("OpenStep")
 @dataclasses.dataclass(frozen=True, slots=True)
 class OpenStep:
     """A step run that is entered and not ended."""
@@ -182,7 +156,7 @@ class OpenStep:
     child_execution_id: str
 
 
-@_of("Incident")
+@value_of("Incident")
 @dataclasses.dataclass(frozen=True, slots=True)
 class Incident:
     """Something of an execution that waits for someone's decision."""
@@ -195,7 +169,7 @@ class Incident:
     dead_letter_id: str
 
 
-@_of("Execution")
+@value_of("Execution")
 @dataclasses.dataclass(frozen=True, slots=True)
 class Execution:
     """One run of a definition, as of `sequence`.
@@ -235,7 +209,7 @@ class Execution:
         return self.status.ended
 
 
-@_of("Causation")
+@value_of("Causation")
 @dataclasses.dataclass(frozen=True, slots=True)
 class Causation:
     """What led to an event."""
@@ -246,7 +220,7 @@ class Causation:
     sequence: int
 
 
-@_of("WorkflowEvent")
+@value_of("WorkflowEvent")
 @dataclasses.dataclass(frozen=True, slots=True)
 class Event:
     """A past fact about an execution. `sequence` alone is the order."""
@@ -266,7 +240,7 @@ class Event:
     hash: bytes
 
 
-@_of("DeadLetter")
+@value_of("DeadLetter")
 @dataclasses.dataclass(frozen=True, slots=True)
 class DeadLetter:
     """Something that was accepted and could not be processed, with its cause."""
@@ -285,7 +259,7 @@ class DeadLetter:
     user_id: str
 
 
-@_of("SubmitEventResponse")
+@value_of("SubmitEventResponse")
 @dataclasses.dataclass(frozen=True, slots=True)
 class Submitted:
     """What became of an event that was submitted."""
@@ -297,7 +271,7 @@ class Submitted:
     kept: bool
 
 
-@_of("EnqueueEventResponse")
+@value_of("EnqueueEventResponse")
 @dataclasses.dataclass(frozen=True, slots=True)
 class Enqueued:
     """An event is durably accepted."""
@@ -307,7 +281,7 @@ class Enqueued:
     accepted_at: datetime | None
 
 
-@_of("PublishEventResponse")
+@value_of("PublishEventResponse")
 @dataclasses.dataclass(frozen=True, slots=True)
 class Emitted:
     """An event for whoever listens is durably accepted, and what it matched at that moment."""
@@ -320,7 +294,7 @@ class Emitted:
     job_id: str
 
 
-@_of("StageRun")
+@value_of("StageRun")
 @dataclasses.dataclass(frozen=True, slots=True)
 class StageRun:
     """One stage of a lifecycle change that has run."""
@@ -329,7 +303,7 @@ class StageRun:
     duration: timedelta | None
 
 
-@_of("PublishImpact")
+@value_of("PublishImpact")
 @dataclasses.dataclass(frozen=True, slots=True)
 class PublishImpact:
     """What a lifecycle change does to triggers and executions."""
@@ -341,7 +315,7 @@ class PublishImpact:
     triggers_removed: tuple[str, ...]
 
 
-@_of("PublishDefinitionResponse")
+@value_of("PublishDefinitionResponse")
 @dataclasses.dataclass(frozen=True, slots=True)
 class Published:
     """What was published, or with `validate_only` would be."""
@@ -357,7 +331,7 @@ class Published:
     job_id: str
 
 
-@_of("DefinitionSummary")
+@value_of("DefinitionSummary")
 @dataclasses.dataclass(frozen=True, slots=True)
 class DefinitionSummary:
     """A definition as a whole."""
@@ -374,7 +348,7 @@ class DefinitionSummary:
     updated_at: datetime | None
 
 
-@_of("SourceText")
+@value_of("SourceText")
 @dataclasses.dataclass(frozen=True, slots=True)
 class Source:
     """The text a definition was published from."""
@@ -383,7 +357,7 @@ class Source:
     text: str
 
 
-@_of("DefinitionVersion")
+@value_of("DefinitionVersion")
 @dataclasses.dataclass(frozen=True, slots=True)
 class DefinitionVersion:
     """One version of a definition, immutable, or its draft (`version` 0)."""
@@ -399,7 +373,7 @@ class DefinitionVersion:
     revision: int
 
 
-@_of("PutDraftResponse")
+@value_of("PutDraftResponse")
 @dataclasses.dataclass(frozen=True, slots=True)
 class Draft:
     """A draft is stored; `violations` says what publishing it would refuse or warn about."""
@@ -410,7 +384,7 @@ class Draft:
     changed: bool
 
 
-@_of("Queue")
+@value_of("Queue")
 @dataclasses.dataclass(frozen=True, slots=True)
 class Queue:
     """The tasks of one operation."""
@@ -424,7 +398,7 @@ class Queue:
     paused: bool
 
 
-@_of("WorkerInfo")
+@value_of("WorkerInfo")
 @dataclasses.dataclass(frozen=True, slots=True)
 class WorkerInfo:
     """A worker as the server sees it."""
@@ -441,7 +415,7 @@ class WorkerInfo:
     draining: bool
 
 
-@_of("Limit")
+@value_of("Limit")
 @dataclasses.dataclass(frozen=True, slots=True)
 class Limit:
     """A limit of the server; 0 is no limit."""
@@ -452,7 +426,7 @@ class Limit:
     description: str
 
 
-@_of("ServerCounts")
+@value_of("ServerCounts")
 @dataclasses.dataclass(frozen=True, slots=True)
 class ServerCounts:
     """How much a server holds, of all tenants."""
@@ -468,7 +442,7 @@ class ServerCounts:
     watchers: int
 
 
-@_of("GetServerInfoResponse")
+@value_of("GetServerInfoResponse")
 @dataclasses.dataclass(frozen=True, slots=True)
 class ServerInfo:
     """What a server is, how far it goes and how much it holds."""
@@ -484,59 +458,3 @@ class ServerInfo:
     revision: int
     draining: bool
     storage: str
-
-
-def decode(cls: type[T], message: Message, **more: Any) -> T:
-    """The value of a message; `more` gives the fields that are not in it."""
-    readers = _READERS.get(cls)
-    if readers is None:
-        readers = _READERS[cls] = tuple(_readers(cls, message))
-    return cls(*[read(message) for read in readers], **more)
-
-
-def _readers(cls: type, message: Message) -> list[Read]:
-    fields = message.DESCRIPTOR.fields_by_name
-    names = [field.metadata.get("wire", field.name) for field in dataclasses.fields(cls)]
-    return [_reader(fields[name]) for name in names if name is not None]
-
-
-def _reader(field: FieldDescriptor) -> Read:
-    """Reads one field of a message, whatever its kind."""
-    get: Read = attrgetter(field.name)
-    kind = field.message_type
-    if kind is not None and kind.GetOptions().map_entry:
-        return lambda message: dict(get(message))
-    convert = _converter(field)
-    if field.is_repeated:
-        return (lambda message: tuple(map(convert, get(message)))) if convert else (lambda message: tuple(get(message)))
-    read: Read = (lambda message: convert(get(message))) if convert else get
-    if field.has_presence:
-        name = field.name
-        return lambda message: read(message) if message.HasField(name) else None
-    return read
-
-
-def _converter(field: FieldDescriptor) -> Read | None:
-    """Turns the wire's value of a field into Python's; None where they are the same."""
-    if field.enum_type is not None:
-        return _names(field.enum_type).get
-    if field.message_type is None:
-        return None
-    match field.message_type.full_name:
-        case "callboard.v1.Payload":
-            return decode_payload
-        case "google.protobuf.Timestamp":
-            return decode_timestamp
-        case "google.protobuf.Duration":
-            return decode_duration
-        case name:
-            model = _MODELS[name]
-            return lambda message: decode(model, message)
-
-
-def _names(enum: EnumDescriptor) -> dict[int, StrEnum]:
-    """The members by number. "Unspecified", and what only newer servers know, are None."""
-    cls = _ENUMS[enum.full_name]
-    numbers = {value.name: value.number for value in enum.values}
-    prefix = enum.values[0].name.removesuffix("UNSPECIFIED")
-    return {numbers[prefix + member.name]: member for member in cls}

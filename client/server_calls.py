@@ -9,7 +9,8 @@ from callboard.v1.server_service_pb2_grpc import ServerServiceStub
 from .calls import Calls, each, new_request_id
 from .channel import Connection
 from .codec import Seconds
-from .models import Queue, ServerInfo, WorkerInfo, decode
+from .decoding import decode
+from .models import Queue, ServerInfo, WorkerInfo
 
 
 class ServerCalls(Calls):

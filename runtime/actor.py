@@ -15,6 +15,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Awaitable, Callable, Container, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass, field
 from typing import Any, Protocol, cast
 
@@ -49,6 +50,7 @@ from .ports import (
 )
 from .replay import HistoryDamagedError, replay, seal, take_snapshot
 from .settings import Settings
+from .telemetry import Telemetry
 from .views import ExecutionView, full_view, state_view
 
 log = logging.getLogger("callboard.actor")
@@ -82,6 +84,7 @@ class World:
     clock: Clock
     ids: Ids
     settings: Settings
+    telemetry: Telemetry | None
     delivered: Callable[[int], Container[str]]
     """Paths of an execution's tasks (by its key) that workers hold."""
     bury: Callable[[ExecutionRef, int, int, Refusal], Awaitable[None]]
@@ -126,6 +129,7 @@ class Actor:
         "_tail_bytes",
         "_tail_events",
         "_world",
+        "appending",
         "key",
         "mailbox",
         "plan",
@@ -143,6 +147,8 @@ class Actor:
         self.mailbox = Mailbox(world.settings.mailbox_commands_max)
         self.running = False
         self.task: asyncio.Task[None] | None = None
+        self.appending: asyncio.Future[None] | None = None
+        """While the state is ahead of the disk: until it no longer is. Nobody may be shown the state meanwhile."""
         self._world = world
         self._inbox_waits = False
         self._left: dict[str, None] | None = None
@@ -158,6 +164,7 @@ class Actor:
         """Make it a new execution that waits for its Start."""
         self.plan = plan
         self.state = State(execution_id=self.ref.execution_id)
+        self.appending = asyncio.get_running_loop().create_future()
 
     def offer(self, letter: Letter) -> None:
         """Put a letter into the mailbox and see that someone reads it."""
@@ -215,6 +222,9 @@ class Actor:
             self._give_up(Refusal(Kind.INTERNAL, "INTERNAL", f"{type(error).__name__}: {error}"))
         finally:
             self.running = False
+            if not self.key:  # a start that was refused: it never was
+                self._forget()
+            self._appended()
             self._world.retired(self)
 
     def _give_up(self, refusal: Refusal) -> None:
@@ -254,6 +264,11 @@ class Actor:
         letters = await self._take()
         if not letters:
             return
+        telemetry = self._world.telemetry
+        with telemetry.turn(self.ref, letters) if telemetry is not None else nullcontext():
+            await self._work_off(letters)
+
+    async def _work_off(self, letters: list[Letter]) -> None:
         stored = await self._stored(letters)
         state = self.state
         if state is None:
@@ -344,12 +359,18 @@ class Actor:
     async def _commit(self, letters: list[Letter], state: State, before: int, batch: _Batch) -> bool:
         """Append and say whether it is on disk; if not, the letters have been taken care of."""
         append = self._append(state, batch, before, self._snapshot_due(state, batch))
+        self.appending = self.appending or asyncio.get_running_loop().create_future()
         try:
-            outcome = await self._world.journal.write(append)
+            telemetry = self._world.telemetry
+            with telemetry.flush() if telemetry is not None else nullcontext():
+                outcome = await self._world.journal.write(append)
         except Exception:
+            self._forget()
             self._inbox_waits = self._inbox_waits or any(letter.inbox_id for letter in letters)
             self.mailbox.put_back(letters)
             raise
+        finally:
+            self._appended()
         if isinstance(outcome, Committed):
             self.key = outcome.key
             if any(type(effect) is Continue for effect in batch.effects):
@@ -357,6 +378,11 @@ class Actor:
             return True
         self._lost(letters, outcome)
         return False
+
+    def _appended(self) -> None:
+        if self.appending is not None:
+            self.appending.set_result(None)
+            self.appending = None
 
     def _append(self, state: State, batch: _Batch, before: int, snapshot: Snapshot | None) -> ExecutionAppend:
         return ExecutionAppend(

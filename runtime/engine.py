@@ -37,6 +37,7 @@ from .settings import Settings
 from .stores.memory import MemoryStore
 from .stores.sqlite import SqliteStore
 from .supervisor import Supervisor
+from .telemetry import Telemetry
 from .tasks import DispatcherSettings, QueueInfo, WorkerInfo
 from .timers import Timers
 
@@ -56,7 +57,7 @@ class Runtime(Executions):
         clock: Clock,
         ids: Ids,
         on_fatal: Callable[[BaseException], None] | None,
-        observe_flush: Callable[[int, float], None] | None,
+        telemetry: Telemetry | None,
     ) -> None:
         self.info = info
         self.settings = settings
@@ -64,7 +65,7 @@ class Runtime(Executions):
         self.ids = ids
         self.store = store
         self.alarms = Alarms(clock)
-        self.journal = Journal(store, clock, on_fatal=on_fatal, observe=observe_flush)
+        self.journal = Journal(store, clock, on_fatal=on_fatal, observe=telemetry.flushed if telemetry else None)
         limits = CatalogLimits(settings.plans_cached_max, settings.plans_cached_seconds)
         self.catalog = Catalog(store, clock, limits)
         self.supervisor = Supervisor(
@@ -76,6 +77,7 @@ class Runtime(Executions):
             self.alarms,
             settings,
             delivered=lambda key: self.dispatcher.delivered(key),
+            telemetry=telemetry,
         )
         offers = Offers(self.supervisor.ask, self.alarms)
         self.dispatcher = Dispatcher(
@@ -87,6 +89,7 @@ class Runtime(Executions):
             alarms=self.alarms,
             offers=offers,
             settings=dispatching,
+            observe=telemetry.delivered if telemetry else None,
         )
         self.timers = Timers(
             store=store, clock=clock, alarms=self.alarms, offers=offers, premature=self._premature
@@ -95,6 +98,9 @@ class Runtime(Executions):
         self.publishing = Publishing(store, self.journal, self.catalog, clock)
         self.drafting = Drafting(store, self.journal, self.catalog, clock)
         self.definitions = Definitions(store)
+        if telemetry is not None:
+            telemetry.watch(self)
+            self.catalog.observe(telemetry.meter)
         super().__init__(
             Parts(
                 info=info,
@@ -122,7 +128,7 @@ class Runtime(Executions):
         ids: Ids | None = None,
         store: Store | None = None,
         on_fatal: Callable[[BaseException], None] | None = None,
-        observe_flush: Callable[[int, float], None] | None = None,
+        telemetry: Telemetry | None = None,
         backup_before_migration: bool = True,
     ) -> AsyncIterator[Runtime]:
         """Open a store, recover what is open in it, run until the context ends, and close in order.
@@ -140,7 +146,7 @@ class Runtime(Executions):
             clock=own_clock,
             ids=ids or SystemIds(own_clock),
             on_fatal=on_fatal,
-            observe_flush=observe_flush,
+            telemetry=telemetry,
         )
         try:
             await runtime.start_up()
@@ -209,6 +215,18 @@ class Runtime(Executions):
             ) from None
 
     # For operators
+
+    def live_actors(self) -> int:
+        """Executions in memory."""
+        return self.supervisor.live
+
+    def waiting_commands(self) -> int:
+        """Commands in mailboxes."""
+        return self.supervisor.waiting_commands
+
+    def backlog(self, visit: Callable[[str, str, int, int], None]) -> None:
+        """Call `visit(tenant, operation, queued, running)` for every queue."""
+        self.dispatcher.backlog(visit)
 
     async def counts(self) -> Counts:
         """How much the store holds."""

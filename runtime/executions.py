@@ -172,9 +172,12 @@ class Executions:
         if earlier is not None:
             view = await self._parts.supervisor.view(ExecutionRef(caller.tenant, earlier.identity))
             return Started(view, started=True)
-        if request.reject_existing or not request.execution_id or await self._parts.store.execution(ref) is None:
+        if request.reject_existing or not request.execution_id or refusal.kind not in _WHERE_EXISTING_COUNTS:
             return None
-        view = await self._parts.supervisor.view(ref)
+        try:
+            view = await self._parts.supervisor.view(ref)
+        except Refused:
+            return None
         if view.definition_id != request.definition_id:
             raise Refused(
                 Refusal(
@@ -186,7 +189,7 @@ class Executions:
                     resource=ref.execution_id,
                 )
             )
-        return Started(view, started=False) if refusal.kind in _WHERE_EXISTING_COUNTS else None
+        return Started(view, started=False)
 
     async def _earlier(self, caller: Caller) -> Request | None:
         """The stored request with the caller's id; raises Refused if it was another request."""

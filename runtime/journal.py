@@ -178,7 +178,7 @@ class Journal:
         for listener in self._listeners if committed else ():
             try:
                 listener(committed)
-            except Exception:
+            except Exception:  # noqa: BLE001 - one listener's defect must not keep the others from their commit
                 # The commit stands and its callers are answered; what this listener missed, it finds in the tables.
                 _LOG.exception("a listener of the journal failed")
 

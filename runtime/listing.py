@@ -34,13 +34,15 @@ _TOKEN = re.compile(
       (?P<string>"(?:[^"\\\n]|\\.)*"|'(?:[^'\\\n]|\\.)*')
     | (?P<number>\d+)(?![\w.])
     | (?P<name>[A-Za-z_]\w*)
-    | (?P<symbol>&&|==|<=|>=|[<>!.,()\[\]])
+    | (?P<symbol>&&|==|!=|<=|>=|[<>!.,()\[\]])
     | (?P<end>$)
     )""",
     re.VERBOSE,
 )
+_VERSION_MAX = 2**31 - 1
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _TIMES = {"start_time": "started", "update_time": "updated"}
+_FIELDS = frozenset({"status", "state", "definition_id", "version", "labels", "incident", *_TIMES})
 _FLIPPED = {"==": "==", "<": ">", ">": "<", "<=": ">=", ">=": "<="}
 
 
@@ -87,9 +89,9 @@ class _Parser:
             return
         if token.kind != "name":
             _refuse(f"a condition cannot begin with {token.text!r}", token.column)
-        field = token
+        field = _known(token)
         label = self._label() if field.text == "labels" else ""
-        if field.text == "incident" and self._peek().text not in ("==",):
+        if field.text == "incident" and self._peek().text != "==":
             self._set(field, "incident", True)
             return
         self._compare(field, label, self._next())
@@ -98,7 +100,7 @@ class _Parser:
         """`"A" == status` is `status == "A"`."""
         start = self._at
         self._value()
-        operator, field = self._next(), self._next("name")
+        operator, field = self._next(), _known(self._next("name"))
         if operator.text not in _FLIPPED:
             _refuse(f"{operator.text!r} is not a comparison", operator.column)
         label = self._label() if field.text == "labels" else ""
@@ -127,14 +129,21 @@ class _Parser:
             self._query = msgspec.structs.replace(self._query, labels=(*self._query.labels, (label, value)))
         elif field.text == "status":
             self._set(field, "statuses", (_status(self._next("string")),))
-        elif field.text in ("state", "definition_id"):
-            self._set(field, field.text, _unquote(self._next("string")))
+        elif field.text == "state":
+            self._set(field, "state", _unquote(self._next("string")))
+        elif field.text == "definition_id":
+            named = self._next("string")
+            self._set(field, "definition_id", _unquote(named) or _refuse("no definition has an empty id", named.column))
         elif field.text == "version":
-            self._set(field, "version", int(self._next("number").text))
-        elif field.text == "incident":
-            self._incident(field)
+            self._version(field)
         else:
-            _refuse(f"there is no field {field.text!r} to filter by", field.column)
+            self._incident(field)
+
+    def _version(self, field: _Token) -> None:
+        number = self._next("number")
+        if not 0 < int(number.text[:20]) <= _VERSION_MAX:
+            _refuse(f"a version is a number from 1 to {_VERSION_MAX}", number.column)
+        self._set(field, "version", int(number.text))
 
     def _incident(self, field: _Token) -> None:
         value = self._next("name")
@@ -238,6 +247,12 @@ def _unquote(token: _Token) -> str:
     if any("\ud800" <= character <= "\udfff" for character in value):
         _refuse(f"{token.text} is not Unicode text", token.column)
     return value
+
+
+def _known(field: _Token) -> _Token:
+    if field.text not in _FIELDS:
+        _refuse(f"there is no field {field.text!r} to filter by", field.column)
+    return field
 
 
 def _status(token: _Token) -> str:

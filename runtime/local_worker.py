@@ -91,6 +91,7 @@ class LocalTask:
         "path",
         "progress",
         "service",
+        "started",
         "tenant",
     )
 
@@ -108,6 +109,8 @@ class LocalTask:
         """When the attempt times out, in seconds since the epoch; None: never."""
         self.progress = task.progress
         """What an earlier delivery reported last."""
+        self.started = False
+        """Whether the handler was called: before that there is nothing to interrupt."""
         self._beat = beat
         self._cancelled = False
         self._watch: asyncio.Event | None = None
@@ -195,7 +198,10 @@ class LocalWorker:
             self._call_off(token)
 
     async def _run(self, session: Session, token: bytes, task: LocalTask, handler: Invocable) -> None:
+        task.started = True
         try:
+            if task.cancelled:
+                raise asyncio.CancelledError
             result = TaskResult(token, await handler.invoke(task))
         except asyncio.CancelledError as error:
             if not task.cancelled:
@@ -214,7 +220,7 @@ class LocalWorker:
         if found is not None:
             task, running, interruptible = found
             task.cancel()
-            if interruptible:
+            if interruptible and task.started:
                 running.cancel()
 
     def _acknowledged(self, session: Session, ack: Ack) -> None:

@@ -7,6 +7,7 @@ from collections import deque
 from dataclasses import dataclass
 
 import msgspec
+from opentelemetry.trace import Span
 
 from .core.commands import Command
 from .core.refusals import Kind, Refusal, Refused
@@ -41,6 +42,8 @@ class Letter:
     inbox_id: int = 0
     """The inbox row it came from; 0: none."""
     wants_view: bool = False
+    span: Span | None = None
+    """Of its way from the supervisor to its answer, where there is telemetry."""
     reruns: int = 0
 
     def refuse(self, refusal: Refusal) -> None:

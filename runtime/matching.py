@@ -7,6 +7,7 @@ follows the tasks handed out; nothing looks through all seats, queues or tasks (
 from __future__ import annotations
 
 import asyncio
+from collections import deque
 from collections.abc import Callable
 
 from .board import ReadyQueue, Seat
@@ -54,22 +55,27 @@ class Matching:
         dirty, self._dirty = self._dirty, {}
         if self._stopped:
             return
-        for seat in freed:
-            self._serve(seat)
+        # One each in turns, so that the first seat does not take all.
+        seats = deque(freed)
+        while seats:
+            seat = seats.popleft()
+            if self._serve(seat):
+                seats.append(seat)
         for queue in dirty:
             self._match(queue)
             self._done(queue)
 
     @staticmethod
-    def _serve(seat: Seat) -> None:
-        """A seat with room looks at the queues that found it full; they take turns."""
+    def _serve(seat: Seat) -> bool:
+        """A seat with room gets a task of a queue that found it full; the queues take turns. False: it gets none."""
         while seat.parked and seat.eligible:
             queue = seat.parked.popitem(last=False)[0]
             if queue.queued:
                 seat.assign(queue.take())
                 seat.parked[queue] = None
-            else:
-                queue.idle[seat] = None
+                return True
+            queue.idle[seat] = None
+        return False
 
     @staticmethod
     def _match(queue: ReadyQueue) -> None:

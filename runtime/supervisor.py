@@ -36,6 +36,7 @@ from .ports import (
 )
 from .replay import HistoryDamagedError
 from .settings import Settings
+from .telemetry import Telemetry
 from .views import ExecutionView
 
 log = logging.getLogger("callboard.supervisor")
@@ -58,8 +59,10 @@ class Supervisor:
         alarms: Alarms,
         settings: Settings,
         delivered: Callable[[int], Container[str]],
+        telemetry: Telemetry | None = None,
     ) -> None:
         self._settings = settings
+        self._telemetry = telemetry
         self._store = store
         self._journal = journal
         self._clock = clock
@@ -75,6 +78,7 @@ class Supervisor:
             clock=clock,
             ids=ids,
             settings=settings,
+            telemetry=telemetry,
             delivered=delivered,
             bury=self._bury,
             retry_inbox=self._retry_inbox,
@@ -113,6 +117,8 @@ class Supervisor:
         Refused."""
         future: asyncio.Future[Reply] = asyncio.get_running_loop().create_future()
         letter = Letter(command, future, context, event_id, request, wants_view=wants_view)
+        if self._telemetry is not None:
+            self._telemetry.route(ref, letter, future)
         actor = self._touch(ref) or self._admit(Actor(ref, self._world))
         if actor is None:
             letter.refuse(self._full())
@@ -133,6 +139,8 @@ class Supervisor:
         """Begin a new execution; raises Refused: EXECUTION_ALREADY_EXISTS, DUPLICATE_REQUEST, DEFINITION_CHANGED, ..."""
         future: asyncio.Future[Reply] = asyncio.get_running_loop().create_future()
         letter = Letter(command, future, context, request=request, guard=guard, wants_view=True)
+        if self._telemetry is not None:
+            self._telemetry.route(ref, letter, future)
         if ref in self._actors:
             letter.refuse(Refusal(Kind.EXISTS, "EXECUTION_ALREADY_EXISTS", f"execution {ref.execution_id} exists"))
             return future
@@ -145,14 +153,18 @@ class Supervisor:
         return future
 
     async def view(self, ref: ExecutionRef, full: bool = False) -> ExecutionView:
-        """What an execution looks like now; raises Refused EXECUTION_NOT_FOUND."""
-        actor = self._touch(ref)
-        if actor is None or actor.state is None:
-            actor = await self._read(ref)
+        """What an execution looks like now, as far as it is on disk; raises Refused EXECUTION_NOT_FOUND."""
+        actor = await self._settled(ref)
         view = actor.full_view() if full else actor.view()
         if view is None:
             raise Refused(Refusal(Kind.UNAVAILABLE, "SERVER_BUSY", "the execution is being reloaded; try again"))
         return view
+
+    async def _settled(self, ref: ExecutionRef) -> Actor:
+        """The actor, with a state that is not ahead of the disk."""
+        while (actor := self._touch(ref)) is not None and actor.appending is not None:
+            await asyncio.shield(actor.appending)
+        return actor if actor is not None and actor.state is not None else await self._read(ref)
 
     async def _read(self, ref: ExecutionRef) -> Actor:
         """Load an execution to look at it; one that goes on stays in memory, unless somebody else has woken it."""
@@ -167,9 +179,7 @@ class Supervisor:
 
     async def answered(self, ref: ExecutionRef, path: str, attempt: int) -> bool:
         """Whether this attempt ended with a worker's answer, as the history says."""
-        actor = self._touch(ref)
-        if actor is None or actor.state is None:
-            actor = await self._read(ref)
+        actor = await self._settled(ref)
         run = actor.state.runs.get(path) if actor.state is not None else None
         return run is not None and run.attempt == attempt and run.state in _ANSWERED
 
@@ -250,6 +260,8 @@ class Supervisor:
         )
 
     async def _bury(self, ref: ExecutionRef, key: int, inbox_id: int, refusal: Refusal) -> None:
+        if self._telemetry is not None:
+            self._telemetry.buried(refusal.reason)
         await self._journal.write(
             BuryInbox(ref, key, (inbox_id,), refusal.reason, refusal.message, died_at=self._clock.now())
         )

@@ -277,8 +277,11 @@ class Timers:
 
     def _refill(self) -> None:
         """Some have gone, and the store has more that are due within the horizon."""
-        if self._cut and self._count < self._settings.held_max // 2:
+        if self._wants_more():
             self._read_on()
+
+    def _wants_more(self) -> bool:
+        return self._cut and self._count <= self._settings.held_max // 2
 
     def _read_on(self) -> None:
         if self._loading is None or self._loading.done():
@@ -287,6 +290,8 @@ class Timers:
     async def _load_again(self) -> None:
         try:
             await self._load()
+            while self._wants_more():
+                await self._load()
         except Exception:
             # The next look ahead tries again.
             log.exception("timers could not be read")

@@ -50,9 +50,6 @@ _WHILE_DRAINING: Final = frozenset({"CompleteTasks", "HeartbeatTasks", "GetServe
 _M = TypeVar("_M", bound=Message)
 _Out = TypeVar("_Out")
 
-Context = grpc.aio.ServicerContext[Any, Any] if False else Any
-"""grpc.aio's context; its type parameters say nothing here, where bytes go in and out."""
-
 
 class Call:
     """One call under way: who makes it, and how."""
@@ -247,7 +244,8 @@ class Calls:
                 with tracing.call(call):
                     return (await function(call, decode(data))).SerializeToString()
             except BaseException as error:  # noqa: BLE001 - every failure becomes a status, once, here
-                return await self._fail(context, name, error)
+                await self._fail(context, name, error)
+                raise
 
         return handle
 
@@ -276,15 +274,14 @@ class Calls:
 
         return handle
 
-    async def _fail(self, context: Any, name: str, error: BaseException) -> Any:
+    async def _fail(self, context: Any, name: str, error: BaseException) -> None:
         """End the call with the status of what was raised; what has nothing to do with the call goes on its way."""
-        if isinstance(error, asyncio.CancelledError):
-            if not self.waits.was_sent_home():
-                raise error
-            return await abort(context, DRAINING)
-        if not isinstance(error, Exception) or isinstance(error, grpc.aio.AbortError):
+        if isinstance(error, asyncio.CancelledError) and self.waits.was_sent_home():
+            await abort(context, DRAINING)
+        elif isinstance(error, Exception) and not isinstance(error, grpc.aio.AbortError):
+            await abort(context, refusal_of(error, name))
+        else:
             raise error
-        return await abort(context, refusal_of(error, name))
 
 
 def admit(method: str, context: Any) -> Call:
@@ -297,7 +294,7 @@ def admit(method: str, context: Any) -> Call:
             user_id = value
         elif key == TRACEPARENT:
             trace = value
-    if tenant != DEFAULT_TENANT and not (isinstance(tenant, str) and _TENANT_NAME.fullmatch(tenant)):
+    if tenant != DEFAULT_TENANT and not _TENANT_NAME.fullmatch(tenant):
         message = f"the tenant {tenant!r} does not match {_TENANT_NAME.pattern}"
         raise Refused(Refusal(Kind.INVALID, "INVALID_TENANT", message))
     if trace and not _TRACEPARENT.fullmatch(trace):
@@ -326,7 +323,7 @@ def refusal_of(error: Exception, name: str) -> Refusal:
             return Refusal(Kind.INTERNAL, "INTERNAL", message, {"incident": incident})
 
 
-async def abort(context: Any, refusal: Refusal) -> Any:
+async def abort(context: Any, refusal: Refusal) -> None:
     """End the call with the status of a refusal; always raises."""
     status = status_of(refusal)
     await context.abort(code_of(refusal), status.message, trailer_of(status))

@@ -130,8 +130,11 @@ def failure_of(failure: Failure) -> failure_pb2.Failure:
 
 def timestamp_of(moment_us: int) -> Timestamp | None:
     """A time; None where there is none."""
-    if not moment_us:
-        return None
+    return moment_of(moment_us) if moment_us else None
+
+
+def moment_of(moment_us: int) -> Timestamp:
+    """A time."""
     seconds, rest = divmod(moment_us, _MICROSECONDS)
     return Timestamp(seconds=seconds, nanos=rest * 1_000)
 

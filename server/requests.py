@@ -6,8 +6,8 @@ Nothing unknown is ever ignored. All mistakes of a request are told at once, eac
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator
-from typing import Any, Final, NamedTuple, TypeVar
+from collections.abc import Callable, Iterable, Iterator
+from typing import Any, Final, NamedTuple, TypeVar, cast
 
 from google.protobuf.descriptor import FieldDescriptor
 from google.protobuf.duration_pb2 import Duration
@@ -85,7 +85,8 @@ def unknown_fields(found: tuple[Unknown, ...]) -> Refused:
 
 
 def _search(message: Message, path: str) -> Iterator[Unknown]:
-    for field in UnknownFieldSet(message):  # type: ignore[no-untyped-call]
+    unknown: Iterable[Any] = cast(Any, UnknownFieldSet(message))
+    for field in unknown:
         yield Unknown(path, int(field.field_number))
     for field, value in message.ListFields():
         if field.type != FieldDescriptor.TYPE_MESSAGE:
@@ -101,8 +102,9 @@ def _spelled(field: FieldDescriptor) -> str:
 
 
 def _parts(field: FieldDescriptor, value: Any) -> Iterator[tuple[str, Message]]:
-    if field.message_type.GetOptions().map_entry:
-        if field.message_type.fields_by_name["value"].type == FieldDescriptor.TYPE_MESSAGE:
+    kind: Any = field.message_type
+    if kind.GetOptions().map_entry:
+        if kind.fields_by_name["value"].type == FieldDescriptor.TYPE_MESSAGE:
             yield from ((f"[{key!r}]", inner) for key, inner in value.items())
     elif field.is_repeated:
         yield from ((f"[{number}]", inner) for number, inner in enumerate(value))

@@ -1,4 +1,4 @@
-"""OpenTelemetry: the SDK, set up from the standard `OTEL_*` variables. Off by default, and then nothing is loaded.
+"""OpenTelemetry from the standard `OTEL_*` variables. Off by default, and then the SDK is not even loaded.
 
 It is on as soon as one of the variables asks for it: an exporter (`OTEL_TRACES_EXPORTER`, `OTEL_METRICS_EXPORTER`) or
 an endpoint (`OTEL_EXPORTER_OTLP_ENDPOINT` and its two specialised forms). `OTEL_SDK_DISABLED=true` turns it off.
@@ -9,51 +9,68 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any, Final
+from typing import Final, Protocol
 
-if TYPE_CHECKING:
-    from opentelemetry.trace import Tracer
-
-    from .calls import Call
+from opentelemetry.trace import SpanKind, Tracer, TracerProvider
+from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
 
 _ENDPOINT: Final = "OTEL_EXPORTER_OTLP_ENDPOINT"
 _EXPORTERS: Final = ("otlp", "console", "none")
+_TRACEPARENT: Final = "traceparent"
 
 
 class TelemetryError(Exception):
     """Telemetry was asked for in a way that cannot be met; the message says what to change."""
 
 
+class TracedCall(Protocol):
+    """What a span needs to know of a call."""
+
+    method: str
+    tenant: str
+    trace: str
+    """W3C `traceparent`: of the caller before, of the span within."""
+
+
 class Tracing:
     """Spans around calls."""
 
     def __init__(self, tracer: Tracer) -> None:
-        from opentelemetry.trace import SpanKind
-        from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
-
         self._tracer = tracer
-        self._kind = SpanKind.SERVER
         self._propagator = TraceContextTextMapPropagator()
 
     @contextmanager
-    def call(self, call: Call) -> Iterator[None]:
+    def call(self, call: TracedCall) -> Iterator[None]:
         """A span around one call, in the caller's trace; what the call causes belongs to the span."""
-        parent = self._propagator.extract({"traceparent": call.trace}) if call.trace else None
+        parent = self._propagator.extract({_TRACEPARENT: call.trace}) if call.trace else None
         service, _, method = call.method.rpartition("/")
-        attributes = {"rpc.system": "grpc", "rpc.service": service, "rpc.method": method, "tenant": call.tenant}
-        with self._tracer.start_as_current_span(call.method, parent, self._kind, attributes):
+        attributes = {
+            "rpc.system": "grpc",
+            "rpc.service": service,
+            "rpc.method": method,
+            "callboard.tenant": call.tenant,
+        }
+        with self._tracer.start_as_current_span(call.method, parent, SpanKind.SERVER, attributes):
             carrier: dict[str, str] = {}
             self._propagator.inject(carrier)
-            call.trace = carrier.get("traceparent", call.trace)
+            call.trace = carrier.get(_TRACEPARENT, call.trace)
             yield
+
+
+class Provider(Protocol):
+    """What has to be ended at the end."""
+
+    def shutdown(self) -> None:
+        """Flush and end; blocks for as long as that takes."""
+        ...
 
 
 class Telemetry:
     """What was set up; `close` sends what is left."""
 
-    def __init__(self, tracer_provider: Any = None, meter_provider: Any = None) -> None:
-        self._providers = [provider for provider in (tracer_provider, meter_provider) if provider is not None]
-        self.tracing = Tracing(tracer_provider.get_tracer("callboard.server")) if tracer_provider else None
+    def __init__(self, tracer_provider: TracerProvider | None = None, providers: tuple[Provider, ...] = ()) -> None:
+        self.tracing = Tracing(tracer_provider.get_tracer("callboard.server")) if tracer_provider is not None else None
+        self._providers = providers
 
     def close(self) -> None:
         """Flush and end the exporters; blocks for as long as they take."""
@@ -65,18 +82,18 @@ def configure(environment: Mapping[str, str], version: str) -> Telemetry:
     """Set up what the variables ask for, for the whole process. Raises TelemetryError."""
     if environment.get("OTEL_SDK_DISABLED", "").strip().lower() == "true":
         return Telemetry()
-    traces = _exporter(environment, "TRACES")
-    metrics = _exporter(environment, "METRICS")
+    traces, metrics = exporter_of(environment, "TRACES"), exporter_of(environment, "METRICS")
     if traces == "none" and metrics == "none":
         return Telemetry()
-    resource = _resource(environment, version)
-    return Telemetry(
-        _traces(traces, environment, resource) if traces != "none" else None,
-        _metrics(metrics, environment, resource) if metrics != "none" else None,
-    )
+    from . import telemetry_sdk as sdk  # noqa: PLC0415 - the SDK costs memory and time; off means free
+
+    resource = sdk.resource(environment, version)
+    tracer_provider = sdk.tracing(traces, environment, resource) if traces != "none" else None
+    meter_provider = sdk.metering(metrics, environment, resource) if metrics != "none" else None
+    return Telemetry(tracer_provider, tuple(one for one in (tracer_provider, meter_provider) if one is not None))
 
 
-def _exporter(environment: Mapping[str, str], signal: str) -> str:
+def exporter_of(environment: Mapping[str, str], signal: str) -> str:
     """The exporter asked for; without a word about it, OTLP where there is an endpoint and otherwise none."""
     variable = f"OTEL_{signal}_EXPORTER"
     asked = environment.get(variable, "").strip().lower()
@@ -86,53 +103,3 @@ def _exporter(environment: Mapping[str, str], signal: str) -> str:
     if asked not in _EXPORTERS:
         raise TelemetryError(f"{variable}={asked}: this server knows {', '.join(_EXPORTERS)}")
     return asked
-
-
-def _resource(environment: Mapping[str, str], version: str) -> Any:
-    from opentelemetry.sdk.resources import Resource
-
-    named = environment.get("OTEL_SERVICE_NAME") or "service.name=" in environment.get("OTEL_RESOURCE_ATTRIBUTES", "")
-    attributes = {"service.version": version} | ({} if named else {"service.name": "callboard"})
-    return Resource.create(attributes)
-
-
-def _traces(exporter: str, environment: Mapping[str, str], resource: Any) -> Any:
-    from opentelemetry import trace
-    from opentelemetry.sdk.trace import TracerProvider
-    from opentelemetry.sdk.trace.export import BatchSpanProcessor, ConsoleSpanExporter
-
-    provider = TracerProvider(resource=resource)
-    made = ConsoleSpanExporter() if exporter == "console" else _otlp("TRACES", environment)
-    provider.add_span_processor(BatchSpanProcessor(made))
-    trace.set_tracer_provider(provider)
-    return provider
-
-
-def _metrics(exporter: str, environment: Mapping[str, str], resource: Any) -> Any:
-    from opentelemetry import metrics
-    from opentelemetry.sdk.metrics import MeterProvider
-    from opentelemetry.sdk.metrics.export import ConsoleMetricExporter, PeriodicExportingMetricReader
-
-    made = ConsoleMetricExporter() if exporter == "console" else _otlp("METRICS", environment)
-    provider = MeterProvider([PeriodicExportingMetricReader(made)], resource)
-    metrics.set_meter_provider(provider)
-    return provider
-
-
-def _otlp(signal: str, environment: Mapping[str, str]) -> Any:
-    protocol = environment.get(f"OTEL_EXPORTER_OTLP_{signal}_PROTOCOL") or environment.get(
-        "OTEL_EXPORTER_OTLP_PROTOCOL", "grpc"
-    )
-    if protocol != "grpc":
-        raise TelemetryError(f"OTEL_EXPORTER_OTLP_PROTOCOL={protocol}: this server exports over grpc only")
-    try:
-        if signal == "TRACES":
-            from opentelemetry.exporter.otlp.proto.grpc.trace_exporter import OTLPSpanExporter
-
-            return OTLPSpanExporter()
-        from opentelemetry.exporter.otlp.proto.grpc.metric_exporter import OTLPMetricExporter
-
-        return OTLPMetricExporter()
-    except ImportError:
-        message = "telemetry over OTLP is asked for but not installed: pip install 'callboard[otlp]'"
-        raise TelemetryError(f"{message}, or set OTEL_SDK_DISABLED=true") from None

@@ -121,5 +121,5 @@ class Facts(msgspec.Struct, frozen=True):
     """Microseconds since the epoch; never before the execution's last event."""
     chance: float = 0.5
     """A random number in [0, 1) for jitter."""
-    delivered: Container[str] = frozenset()
+    delivered: Container[str] = frozenset[str]()
     """Paths of the tasks of this execution that are (or may be) in a worker's hands."""

@@ -13,28 +13,26 @@ import msgspec
 
 from . import commands as cmd
 from . import events as ev
+from .durations import format_timestamp
 from .effects import ClearTimer, Effect
+from .endings import (
+    answered,
+    complete,
+    complete_execution,
+    conclude,
+    decide_to_fail,
+    delivered_within,
+    end_scope,
+    fail,
+    skip,
+)
 from .expressions import ExpressionError
 from .failures import TIMEOUT, WORKER_LOST, Failure
 from .plan import Plan, RetryPolicy, Step
 from .refusals import Kind, Refusal
 from .state import Kept, Run, State, StepState
-from .steps import (
-    after,
-    answered,
-    begin,
-    complete,
-    complete_execution,
-    delivered_within,
-    end_scope,
-    fail,
-    give_up,
-    hears,
-    settle,
-    take,
-    unsettled,
-)
-from .turn import Limits, Turn
+from .steps import begin, hears, limit_queueing, limit_total, settle, take, unsettled
+from .turn import Limits, Turn, as_text, expression_failure
 
 
 class Accepted(msgspec.Struct, frozen=True):
@@ -55,6 +53,8 @@ Decision: TypeAlias = Union[Accepted, Refusal]  # noqa: UP007
 
 def decide(state: State, plan: Plan, command: cmd.Command, facts: cmd.Facts, limits: Limits) -> Decision:
     """Decide one command. A refusal leaves the state as it was; an exception leaves it unusable."""
+    if not state.sequence and type(command) is not cmd.Start:
+        return Refusal(Kind.NOT_FOUND, "EXECUTION_NOT_FOUND", f"execution {state.execution_id} has not been started")
     turn = Turn(state, plan, facts, limits)
     refusal = _DECIDE[type(command)](turn, command)
     if refusal is not None:
@@ -64,18 +64,19 @@ def decide(state: State, plan: Plan, command: cmd.Command, facts: cmd.Facts, lim
 
 
 def _start(turn: Turn, command: cmd.Start) -> Refusal | None:
-    turn.state.input, turn.state.definition_id, turn.state.version = (
-        command.input,
-        command.definition_id,
-        command.version,
-    )
-    turn.state.started_at = turn.facts.now
-    labels = dict(command.labels)
-    for name, template in turn.plan.labels.items():
-        try:
-            labels.setdefault(name, _label(template.evaluate(turn.lookup(()))))
-        except ExpressionError as error:
-            return Refusal(Kind.INVALID, "INVALID_REQUEST", f"label {name}: {error}")
+    state = turn.state
+    if state.sequence:
+        return Refusal(
+            Kind.EXISTS,
+            "EXECUTION_ALREADY_EXISTS",
+            f"execution {state.execution_id} has been started already",
+            resource_type="execution",
+            resource=state.execution_id,
+        )
+    try:
+        labels = {**_made_labels(turn, command), **command.labels}
+    except ExpressionError as error:
+        return Refusal(Kind.INVALID, "INVALID_REQUEST", f"a label cannot be made: {error}")
     turn.emit(
         ev.ExecutionStarted(
             definition_id=command.definition_id,
@@ -89,10 +90,22 @@ def _start(turn: Turn, command: cmd.Start) -> Refusal | None:
     return None
 
 
-def _label(value: Any) -> str:
-    if isinstance(value, str):
-        return value
-    return msgspec.json.encode(value).decode()
+def _made_labels(turn: Turn, command: cmd.Start) -> dict[str, str]:
+    """The definition's labels that the caller has not given; they are made before there is any state."""
+    typed, started = turn.plan.typed_input, format_timestamp(turn.facts.now)
+    execution = {"id": turn.state.execution_id, "started_at": started}
+    look = turn.lookup(
+        (),
+        {
+            "input": command.input if typed is None else typed(command.input),
+            "execution": {**execution, "definition": command.definition_id, "version": command.version},
+        },
+    )
+    return {
+        name: as_text(template.evaluate(look), name)
+        for name, template in turn.plan.labels.items()
+        if name not in command.labels
+    }
 
 
 def _submit(turn: Turn, command: cmd.Submit) -> Refusal | None:
@@ -166,9 +179,7 @@ def _fail_task(turn: Turn, command: cmd.FailTask) -> Refusal | None:
     policy = turn.plan.steps[run.step].retry
     if may_retry(policy, run, failure):
         delay = failure.retry_after if failure.retry_after is not None else backoff(policy, run, turn.facts.chance)
-        turn.emit(
-            ev.StepRetryScheduled(path=path, attempt=run.attempt, failure=failure, due=turn.due_in(delay))
-        )
+        turn.emit(ev.StepRetryScheduled(path=path, attempt=run.attempt, failure=failure, due=turn.due_in(delay)))
     else:
         fail(turn, path, failure)
     return None
@@ -211,6 +222,8 @@ def _lose_delivery(turn: Turn, command: cmd.LoseDelivery) -> Refusal | None:
     limit = turn.limits.max_deliveries
     if turn.state.runs[path].losses >= limit:
         fail(turn, path, Failure(WORKER_LOST, f"{limit} deliveries in a row were lost", retryable=False))
+    else:
+        limit_queueing(turn, path)
     return None
 
 
@@ -221,17 +234,16 @@ def _fire_timer(turn: Turn, command: cmd.FireTimer) -> Refusal | None:
     path, timer = command.path, command.timer
     run = turn.state.runs.get(path)
     timers = turn.state.timers if not path else (run.timers if run is not None else {})
-    overdue = timers.get(timer) == command.due and not turn.state.status.ended
-    if not overdue or (timer == "queue" and path in turn.facts.delivered):
+    if timer not in timers:
         turn.effects.append(ClearTimer(path, timer))
-        return None
-    turn.emit(ev.TimerFired(path=path, timer=timer))
-    _ON_TIMER[timer](turn, path)
+    elif timers[timer] == command.due:
+        turn.emit(ev.TimerFired(path=path, timer=timer))
+        _ON_TIMER[timer](turn, path)
     return None
 
 
 def _on_retry(turn: Turn, path: str) -> None:
-    """The next attempt has been opened by the event itself."""
+    limit_queueing(turn, path)
 
 
 def _on_wait(turn: Turn, path: str) -> None:
@@ -247,6 +259,8 @@ def _on_receive(turn: Turn, path: str) -> None:
 
 
 def _on_queue(turn: Turn, path: str) -> None:
+    if path in turn.facts.delivered:
+        return
     fail(turn, path, Failure(TIMEOUT, "no worker took the task in time (timeouts.queue)", retryable=False))
 
 
@@ -277,10 +291,9 @@ def _cancel(turn: Turn, command: cmd.Cancel) -> Refusal | None:
         return _ended(state)
     if state.cancelling:
         return None
-    awaiting = delivered_within(turn)
-    grace = turn.limits.cancel_grace_us
-    if awaiting and grace > 0:
-        turn.emit(ev.ExecutionCancelling(reason=command.reason, awaiting=awaiting, due=turn.due_in(grace)))
+    awaiting, due = delivered_within(turn)
+    if awaiting:
+        turn.emit(ev.ExecutionCancelling(reason=command.reason, awaiting=awaiting, due=due))
     else:
         turn.emit(ev.ExecutionCancelled(reason=command.reason))
     return None
@@ -320,17 +333,17 @@ def _resolve_step(turn: Turn, command: cmd.Resolve, failure: Failure) -> None:
     path = command.path
     match command.action:
         case cmd.ResolveAction.RETRY_NOW:
-            pass
+            limit_queueing(turn, path)
+            limit_total(turn, path)
         case cmd.ResolveAction.SKIP:
-            step = _step(turn, path)
-            turn.emit(ev.StepSkipped(path=path, step=step.id, kind=step.kind, closes=step.is_last))
-            after(turn, step, path)
+            try:
+                skip(turn, _step(turn, path), path)
+            except ExpressionError as error:
+                fail(turn, path, expression_failure(error))
         case cmd.ResolveAction.COMPLETE:
-            step = _step(turn, path)
-            turn.emit(ev.StepCompleted(path=path, result=command.result, closes=step.is_last))
-            after(turn, step, path)
+            conclude(turn, path, command.result)
         case cmd.ResolveAction.FAIL:
-            give_up(turn, path, failure)
+            decide_to_fail(turn, path, failure)
 
 
 def _resolve_end(turn: Turn, command: cmd.Resolve, failure: Failure) -> None:
@@ -351,7 +364,7 @@ def _proceed(turn: Turn, command: cmd.Proceed) -> Refusal | None:
     if command.left is None:
         unsettled(turn)
     else:
-        turn.agenda.update(command.left)
+        turn.agenda = dict(command.left)
     return None
 
 

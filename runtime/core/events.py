@@ -19,7 +19,7 @@ class _Event(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
     """The base of all events: immutable, and stored without the fields that are at their defaults."""
 
 
-class ExecutionStarted(_Event):
+class ExecutionStarted(_Event, frozen=True):
     """The first event of every execution: what it runs and with what."""
 
     definition_id: str
@@ -30,7 +30,7 @@ class ExecutionStarted(_Event):
     """W3C `traceparent` of the caller: the trace that the whole execution belongs to."""
 
 
-class StepScheduled(_Event):
+class StepScheduled(_Event, frozen=True):
     """A step began: its conditions held, and everything it needs was resolved once, for all its attempts."""
 
     path: str
@@ -45,6 +45,10 @@ class StepScheduled(_Event):
     priority: int = 0
     attempt_timeout: int = 0
     """Microseconds an attempt may take from its delivery; 0: no limit."""
+    queue_timeout: int = 0
+    """Microseconds an attempt may wait for a worker, each time it is queued; 0: no limit."""
+    total_timeout: int = 0
+    """Microseconds all attempts may take together; 0: no limit."""
     events: tuple[str, ...] = ()
     """Names of the events that a `receive` waits for."""
     items: Any = None
@@ -55,7 +59,7 @@ class StepScheduled(_Event):
     """`traceparent` of the execution, for the worker; kept here so that a recovered task still has it."""
 
 
-class StepCompleted(_Event):
+class StepCompleted(_Event, frozen=True):
     """A step ended well; whatever is still open within it is cancelled by this."""
 
     path: str
@@ -71,7 +75,7 @@ class StepCompleted(_Event):
     """With `closes` in a `foreach`: the item's value, where `collect` gives another than the last result."""
 
 
-class StepSkipped(_Event):
+class StepSkipped(_Event, frozen=True):
     """A step's `when` was false."""
 
     path: str
@@ -81,7 +85,7 @@ class StepSkipped(_Event):
     collected: Any | UnsetType = UNSET
 
 
-class StepRetryScheduled(_Event):
+class StepRetryScheduled(_Event, frozen=True):
     """An attempt failed, and another follows at `due`."""
 
     path: str
@@ -91,7 +95,7 @@ class StepRetryScheduled(_Event):
     due: int
 
 
-class StepDeliveryLost(_Event):
+class StepDeliveryLost(_Event, frozen=True):
     """A worker vanished with the attempt in hand; the same attempt is delivered again."""
 
     path: str
@@ -99,7 +103,7 @@ class StepDeliveryLost(_Event):
     worker_id: str = ""
 
 
-class StepFailed(_Event):
+class StepFailed(_Event, frozen=True):
     """A step failed for good: no attempt is left; whatever is still open within it is cancelled by this."""
 
     path: str
@@ -110,20 +114,20 @@ class StepFailed(_Event):
     """The scope goes on without it (`on_item_error: CONTINUE`, or a `parallel` without `fail_fast`)."""
 
 
-class StepParked(_Event):
+class StepParked(_Event, frozen=True):
     """A step failed for good and waits for an operator (PARK): an incident is open."""
 
     path: str
     failure: Failure
 
 
-class StepCancelled(_Event):
+class StepCancelled(_Event, frozen=True):
     """A step was ended from outside."""
 
     path: str
 
 
-class ScopeClosing(_Event):
+class ScopeClosing(_Event, frozen=True):
     """A scope has failed. What is open in it is cancelled, but for the attempts that workers already hold: their
     answers are awaited until `due`."""
 
@@ -133,7 +137,7 @@ class ScopeClosing(_Event):
     due: int
 
 
-class StepResolved(_Event):
+class StepResolved(_Event, frozen=True):
     """An operator decided what becomes of a parked step (`path` empty: of the execution's end)."""
 
     path: str
@@ -141,14 +145,14 @@ class StepResolved(_Event):
     reason: str = ""
 
 
-class BranchChosen(_Event):
+class BranchChosen(_Event, frozen=True):
     """A `switch` chose its case; -1: `default`."""
 
     path: str
     case: int
 
 
-class TimerSet(_Event):
+class TimerSet(_Event, frozen=True):
     """A durable timer was set for a step."""
 
     path: str
@@ -156,14 +160,14 @@ class TimerSet(_Event):
     due: int
 
 
-class TimerFired(_Event):
+class TimerFired(_Event, frozen=True):
     """A timer of a step came due and was acted upon."""
 
     path: str
     timer: str
 
 
-class EventReceived(_Event):
+class EventReceived(_Event, frozen=True):
     """An event arrived from outside and is kept until a `receive` takes it."""
 
     name: str
@@ -172,20 +176,20 @@ class EventReceived(_Event):
     """It was accepted by EnqueueEvent: if the execution ends before it is taken, it becomes a dead letter."""
 
 
-class WarningRaised(_Event):
+class WarningRaised(_Event, frozen=True):
     """Something did not do what its author may have meant, and nothing failed (a filter that errors)."""
 
     path: str
     message: str
 
 
-class ExecutionParked(_Event):
+class ExecutionParked(_Event, frozen=True):
     """The execution could not end (`on_failure: PARK`, or its `output` failed): an incident is open."""
 
     failure: Failure
 
 
-class ExecutionCancelling(_Event):
+class ExecutionCancelling(_Event, frozen=True):
     """Cancellation was asked for; the answers of attempts that workers hold are awaited until `due`."""
 
     reason: str = ""
@@ -193,25 +197,25 @@ class ExecutionCancelling(_Event):
     due: int = 0
 
 
-class ExecutionCompleted(_Event):
+class ExecutionCompleted(_Event, frozen=True):
     """The end: every step is done, or a `finish` was reached."""
 
     output: Any = None
 
 
-class ExecutionFailed(_Event):
+class ExecutionFailed(_Event, frozen=True):
     """The end: a failure that nothing handled."""
 
     failure: Failure
 
 
-class ExecutionCancelled(_Event):
+class ExecutionCancelled(_Event, frozen=True):
     """The end: cancelled."""
 
     reason: str = ""
 
 
-class ExecutionTerminated(_Event):
+class ExecutionTerminated(_Event, frozen=True):
     """The end: terminated at once."""
 
     reason: str = ""

@@ -9,7 +9,7 @@ Rules
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Container
 from typing import Any
 
 from msgspec import UNSET, UnsetType
@@ -65,6 +65,8 @@ def _scheduled(state: State, event: ev.StepScheduled, at: int) -> None:
         operation=event.operation,
         priority=event.priority,
         attempt_timeout=event.attempt_timeout,
+        queue_timeout=event.queue_timeout,
+        total_timeout=event.total_timeout,
         events=event.events,
         max_failures=event.max_failures,
     )
@@ -104,6 +106,7 @@ def _skipped(state: State, event: ev.StepSkipped, at: int) -> None:
 def _retry_scheduled(state: State, event: ev.StepRetryScheduled, at: int) -> None:
     run = _move(state, event.path, StepState.RETRYING, at)
     run.error, run.due, run.losses = event.failure, event.due, 0
+    run.timers.pop("queue", None)
     run.timers["retry"] = event.due
 
 
@@ -115,7 +118,7 @@ def _failed(state: State, event: ev.StepFailed, at: int) -> None:
     if event.handler is not None:
         run = _move(state, event.path, StepState.WAITING, at)
         _leave(state, event.path, run)
-        _cancel_within(state, event.path, (), at)
+        _cancel_within(state, event.path, at)
         run.handler = event.handler
         run.error = event.failure
         return
@@ -128,7 +131,7 @@ def _failed(state: State, event: ev.StepFailed, at: int) -> None:
 def _parked(state: State, event: ev.StepParked, at: int) -> None:
     run = _move(state, event.path, StepState.PARKED, at)
     _leave(state, event.path, run)
-    _cancel_within(state, event.path, (), at)
+    _cancel_within(state, event.path, at)
     run.error = event.failure
     state.incidents[event.path] = Incident(at, event.failure)
 
@@ -138,10 +141,10 @@ def _cancelled(state: State, event: ev.StepCancelled, at: int) -> None:
 
 
 def _scope_closing(state: State, event: ev.ScopeClosing, at: int) -> None:
+    _await(state, event.path, event.awaiting, at)
     run = state.runs[event.path]
     run.closing = event.failure
     run.timers["grace"] = event.due
-    _await(state, event.path, event.awaiting, at)
 
 
 def _resolved(state: State, event: ev.StepResolved, at: int) -> None:
@@ -149,6 +152,10 @@ def _resolved(state: State, event: ev.StepResolved, at: int) -> None:
     if event.path and event.action == "RETRY_NOW":
         run = _move(state, event.path, StepState.SCHEDULED, at)
         run.spent, run.attempt, run.losses = run.attempt, run.attempt + 1, 0
+        run.handler = None
+        for block in run.blocks:
+            _drop(state, block)
+        run.blocks.clear()
 
 
 def _branch_chosen(state: State, event: ev.BranchChosen, at: int) -> None:
@@ -296,7 +303,7 @@ def _end(state: State, path: str, to: StepState, at: int) -> Run:
     run = _move(state, path, to, at)
     _leave(state, path, run)
     if run.blocks:
-        _cancel_within(state, path, (), at)
+        _cancel_within(state, path, at)
     return run
 
 
@@ -304,29 +311,42 @@ def _leave(state: State, path: str, run: Run) -> None:
     """The step run no longer waits for anything."""
     if run.timers:
         run.timers.clear()
+    run.due = 0
     for name in run.events:
         if (waiting := state.listening.get(name)) is not None:
             waiting.pop(path, None)
             if not waiting:
                 del state.listening[name]
-    state.awaiting.pop(path, None)
+    if state.awaiting and (scope := state.awaiting.pop(path, "")):
+        state.runs[scope].awaits -= 1
     if state.incidents:
         state.incidents.pop(path, None)
     run.closing = None
 
 
-def _cancel_within(state: State, scope: str, spared: tuple[str, ...], at: int) -> None:
-    """Cancel what is open in a scope, but for these and the containers around them."""
+def _cancel_within(state: State, scope: str, at: int, spared: Container[str] = ()) -> None:
+    """Cancel what is open in a scope, but for these step runs."""
     for path, run in list(state.open_runs(scope)):
-        if not any(path == one or one.startswith((path + "/", path + "[")) for one in spared):
+        if path not in spared:
             _leave(state, path, run)
             run.state, run.since = StepState.CANCELLED, at
 
 
 def _await(state: State, scope: str, awaiting: tuple[str, ...], at: int) -> None:
-    _cancel_within(state, scope, awaiting, at)
+    """A scope (empty: the execution) waits for these only; scopes within that waited themselves do so no more."""
+    spared = dict.fromkeys(awaiting)
+    for path in awaiting:
+        around = owner_of(state, block_of(path))
+        while around is not None and around != scope and around not in spared:
+            spared[around] = None
+            around = owner_of(state, block_of(around))
+    _cancel_within(state, scope, at, spared)
+    for path in spared:
+        _leave(state, path, state.runs[path])
     for path in awaiting:
         state.awaiting[path] = scope
+    if scope:
+        state.runs[scope].awaits = len(awaiting)
 
 
 def _close(state: State, block: str, value: Any | UnsetType) -> None:

@@ -27,8 +27,14 @@ class Failure(msgspec.Struct, frozen=True, omit_defaults=True):
     retryable: bool = True
     retry_after: int | None = None
     """Microseconds to wait before the next attempt, in place of the policy's backoff."""
+    decided: bool = False
+    """An operator has decided that this failure stands: nothing on its way out parks it again."""
 
     def because(self, cause: Failure) -> Failure:
         """This failure with `cause` at the end of its chain."""
-        inner = self.cause.because(cause) if self.cause else cause
-        return msgspec.structs.replace(self, cause=inner)
+        links: list[Failure] = [self]
+        while (inner := links[-1].cause) is not None:
+            links.append(inner)
+        for link in reversed(links):
+            cause = msgspec.structs.replace(link, cause=cause)
+        return cause

@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterable, Iterator
-from typing import Any, TypeAlias, Union
+from typing import Any, TypeAlias, TypeGuard, Union
 
 import msgspec
 
@@ -221,7 +221,11 @@ def _triggers(definition: Definition) -> dict[str, bytes]:
 
 def _steps(definition: Definition) -> dict[str, bytes]:
     """Every step by id, spelled without the steps within it."""
-    return {step.id: _spelling(_bare(step)) for step in _within(definition)}
+    return {step.id: _spelling(_bare(step) if _holds_steps(step) else step) for step in _within(definition)}
+
+
+def _holds_steps(step: Step) -> bool:
+    return any(inner is not step for inner in _within(step))
 
 
 def _spelling(value: Any) -> bytes:
@@ -233,14 +237,18 @@ def _within(part: Any) -> Iterator[Step]:
     if isinstance(part, Step):
         yield part
     for value in _parts(part):
-        yield from _within(value)
+        if isinstance(value, msgspec.Struct | tuple):
+            yield from _within(value)
+
+
+def _is_list(part: object) -> TypeGuard[tuple[Any, ...]]:
+    return isinstance(part, tuple)
 
 
 def _parts(part: Any) -> Iterable[Any]:
     if isinstance(part, msgspec.Struct):
         return (getattr(part, name) for name in part.__struct_fields__)
-    entries: Iterable[Any] = part if isinstance(part, tuple) else ()
-    return entries
+    return part if _is_list(part) else ()
 
 
 def _bare(part: Any) -> Any:
@@ -248,7 +256,6 @@ def _bare(part: Any) -> Any:
     if isinstance(part, msgspec.Struct):
         values = (getattr(part, name) for name in part.__struct_fields__)
         return [value.id if isinstance(value, Step) else _bare(value) for value in values]
-    if isinstance(part, tuple):
-        entries: Iterable[Any] = part
-        return [entry.id if isinstance(entry, Step) else _bare(entry) for entry in entries]
+    if _is_list(part):
+        return [entry.id if isinstance(entry, Step) else _bare(entry) for entry in part]
     return part

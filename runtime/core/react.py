@@ -60,6 +60,8 @@ def _leave(path: str, run: Run) -> Iterator[fx.Effect]:
 
 def _retry_scheduled(state: State, event: ev.StepRetryScheduled) -> Iterator[fx.Effect]:
     yield fx.CloseTask(event.path)
+    if "queue" in state.runs[event.path].timers:
+        yield fx.ClearTimer(event.path, "queue")
     yield fx.SetTimer(event.path, "retry", event.due)
 
 
@@ -78,11 +80,14 @@ def _execution_cancelling(state: State, event: ev.ExecutionCancelling) -> Iterat
 
 
 def _call_off(state: State, scope: str, awaiting: tuple[str, ...]) -> Iterator[fx.Effect]:
+    awaited = frozenset(awaiting)
     for path, run in state.open_runs(scope):
-        if path in awaiting:
-            yield fx.RequestCancel(path)
-        elif not run.blocks:
+        if path not in awaited:
             yield from _leave(path, run)
+            continue
+        yield fx.RequestCancel(path)
+        if run.timers:
+            yield fx.ClearTimer(path)
 
 
 def _resolved(state: State, event: ev.StepResolved) -> Iterator[fx.Effect]:

@@ -42,9 +42,7 @@ ENDED = frozenset({Status.COMPLETED, Status.FAILED, Status.REVERTED, Status.CANC
 
 STATUS_TRANSITIONS: Mapping[Status, frozenset[Status]] = {
     Status.PENDING: frozenset({Status.RUNNING}),
-    Status.RUNNING: frozenset(
-        {Status.REVERTING, Status.COMPLETED, Status.FAILED, Status.CANCELLED, Status.TERMINATED}
-    ),
+    Status.RUNNING: frozenset({Status.REVERTING, Status.COMPLETED, Status.FAILED, Status.CANCELLED, Status.TERMINATED}),
     Status.REVERTING: frozenset({Status.REVERTED, Status.FAILED, Status.CANCELLED, Status.TERMINATED}),
     Status.COMPLETED: frozenset(),
     Status.FAILED: frozenset(),
@@ -79,9 +77,7 @@ class StepState(enum.StrEnum):
         return self in OPEN
 
 
-OPEN = frozenset(
-    {StepState.PENDING, StepState.SCHEDULED, StepState.WAITING, StepState.RETRYING, StepState.PARKED}
-)
+OPEN = frozenset({StepState.PENDING, StepState.SCHEDULED, StepState.WAITING, StepState.RETRYING, StepState.PARKED})
 
 _ENDS = frozenset({StepState.SUCCEEDED, StepState.FAILED, StepState.CANCELLED})
 
@@ -129,6 +125,8 @@ class Run(msgspec.Struct, omit_defaults=True):
     operation: str = ""
     priority: int = 0
     attempt_timeout: int = 0
+    queue_timeout: int = 0
+    total_timeout: int = 0
     due: int = 0
     """RETRYING: when the next attempt starts."""
     losses: int = 0
@@ -141,6 +139,8 @@ class Run(msgspec.Struct, omit_defaults=True):
     """Names of the events a `receive` waits for."""
     closing: Failure | None = None
     """A scope that has failed and waits for its delivered attempts."""
+    awaits: int = 0
+    """How many of those have not been answered."""
     case: int | None = None
     """The case a `switch` chose; -1: `default`."""
     items: list[Any] | None = None

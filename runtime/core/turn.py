@@ -20,7 +20,8 @@ from .expressions import MISSING, Expression, ExpressionError, Template
 from .failures import EXPRESSION_ERROR, Failure
 from .plan import Duration, Plan, Step
 from .react import react
-from .state import State, numbers_in
+from .state import State, StepState, numbers_in
+from .values import OPAQUE_KEY, encode
 
 Nothing: Mapping[str, Any] = {}
 
@@ -62,13 +63,14 @@ class Turn:
 
     def emit(self, event: ev.Event, event_id: str = "") -> None:
         """Make an event: note its effects and apply it."""
-        self.effects.extend(react(self.state, event))
+        state = self.state
+        self.effects.extend(react(state, event))
         if event_id:
             self.ids[len(self.events)] = event_id
-        before = self.state.state
-        evolve(self.state, event, self.facts.now, event_id)
-        if self.state.state != before:
-            self.states[len(self.events)] = self.state.state
+        status, word = state.status, state.author_state
+        evolve(state, event, self.facts.now, event_id)
+        if state.author_state != word or (word is None and state.status is not status):
+            self.states[len(self.events)] = state.state
         self.events.append(event)
 
     @property
@@ -91,34 +93,43 @@ class Turn:
 
         def look(root: str, name: str) -> Any:
             if root == "steps":
-                return self._view_of(name, numbers, extra)
+                own = extra.get("steps", Nothing)
+                return own[name] if name in own else self.view(self.plan.steps[name].path(numbers))
             if root in extra:
                 return extra[root]
             handler = _ROOTS.get(root)
             if handler is not None:
                 return handler(self)
+            if root == "error":
+                return self._handled(numbers, step)
             return self._item(root, numbers, step)
 
         return look
 
-    def _view_of(self, step_id: str, numbers: tuple[int, ...], extra: Mapping[str, Any]) -> Any:
-        """What `steps.<id>` gives: `result` only once it has succeeded."""
-        own = extra.get("steps", Nothing)
-        if step_id in own:
-            return own[step_id]
-        run = self.state.runs.get(self.plan.steps[step_id].path(numbers))
+    def view(self, path: str) -> dict[str, Any]:
+        """What `steps.<id>` gives: `result` only once it has succeeded, `error` only of a final failure."""
+        run = self.state.runs.get(path)
         if run is None:
             return {}
         view: dict[str, Any] = {}
         if run.result is not msgspec.UNSET:
             view["result"] = run.result
-        if run.error is not None and run.state != "RETRYING":
+        if run.error is not None and run.state not in _ATTEMPTED:
             view["error"] = failure_value(run.error)
         if run.failures is not None:
             view["failures"] = [
                 {"index": f.index, "item": f.item, "error": failure_value(f.error)} for f in run.failures
             ]
         return view
+
+    def _handled(self, numbers: tuple[int, ...], step: Step | None) -> Any:
+        """The failure that the innermost `on_error` around a step is for."""
+        while step is not None and (owner := step.block.owner) is not None:
+            if any(entry.block is step.block for entry in owner.handlers):
+                failure = self.state.runs[owner.path(numbers)].error
+                return MISSING if failure is None else failure_value(failure)
+            step = owner
+        return MISSING
 
     def _item(self, root: str, numbers: tuple[int, ...], step: Step | None) -> Any:
         if step is None or not numbers:
@@ -154,6 +165,9 @@ class Turn:
 
 Lookup = Callable[[str, str], Any]
 
+_ATTEMPTED = frozenset({StepState.SCHEDULED, StepState.RETRYING})
+"""States in which a failure is that of an attempt, not yet the step's."""
+
 _FOREVER_US = 100 * 365 * 24 * 3600 * 1_000_000
 
 _ROOTS: Mapping[str, Callable[[Turn], Any]] = {
@@ -187,6 +201,16 @@ def as_moment(value: Any, source: str) -> int:
     except ValueError as error:
         raise ExpressionError(str(error), source) from error
     raise ExpressionError(f"gives {type(value).__name__}, where a time is wanted", source)
+
+
+def as_text(value: Any, source: str) -> str:
+    """A value as text: strings as they are, anything else as JSON; raises ExpressionError for what is not JSON."""
+    if isinstance(value, str):
+        return value
+    data = encode(value).decode()
+    if OPAQUE_KEY in data:
+        raise ExpressionError("a payload that is not JSON cannot become a text", source)
+    return data
 
 
 def failure_value(failure: Failure) -> dict[str, Any]:

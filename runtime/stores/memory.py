@@ -1,4 +1,4 @@
-"""The store in memory: the same rules and the same answers as SQLite's, and nothing survives. For tests and throw-away use.
+"""The store in memory: the same rules and answers as in SQLite, and nothing survives. For tests and throw-away use.
 
 It tells the truth about durability by having none: `write` answers at once, and closing loses all.
 """

@@ -31,7 +31,7 @@ class Migration(NamedTuple):
 @cache
 def migrations() -> tuple[Migration, ...]:
     """All migrations this program knows, in order."""
-    folder = resources.files(__package__).joinpath("migrations")
+    folder = resources.files(__name__.rpartition(".")[0]).joinpath("migrations")
     files = sorted((file for file in folder.iterdir() if file.name.endswith(".sql")), key=lambda file: file.name)
     return tuple(Migration(int(file.name[:4]), file.name, file.read_text("utf-8")) for file in files)
 

@@ -14,21 +14,27 @@ _ROWS_PER_STATEMENT_MAX = 64
 @cache
 def statements(file: str) -> Mapping[str, str]:
     """The statements of one file by name; each begins after a line `-- name: <name>`."""
-    text = resources.files(__package__).joinpath(file).read_text("utf-8")
+    text = resources.files(__name__.rpartition(".")[0]).joinpath(file).read_text("utf-8")
     parts = text.split("-- name: ")[1:]
     return {name.strip(): body.strip() for name, _, body in (part.partition("\n") for part in parts)}
 
 
 class Many:
-    """A statement whose part between the marks is repeated once a row.
+    """A statement whose part between the marks is repeated once a row: a list (`rows`) or alternatives (`any`).
 
     The rows go in chunks of powers of two, so that few shapes of each statement have to be prepared and kept.
     """
 
     def __init__(self, text: str) -> None:
-        self._head, _, rest = text.partition("/*rows*/")
+        mark, self._between = ("/*any*/", " OR ") if "/*any*/" in text else ("/*rows*/", ",")
+        self._head, _, rest = text.partition(mark)
         self._row, _, self._tail = rest.partition("/*end*/")
         self._texts: dict[int, str] = {}
+
+    @staticmethod
+    def marked(text: str) -> bool:
+        """Whether the statement has such a part."""
+        return "/*end*/" in text
 
     def run(self, connection: sqlite3.Connection, rows: Sequence[Sequence[Any]]) -> None:
         """Carry it out for all rows."""
@@ -47,11 +53,12 @@ class Many:
         while left:
             size = min(_ROWS_PER_STATEMENT_MAX, 1 << (left.bit_length() - 1))
             chunk = rows[start : start + size] if size < len(rows) else rows
-            yield self._text(size), [value for row in chunk for value in row]
+            yield self.text(size), [value for row in chunk for value in row]
             start, left = start + size, left - size
 
-    def _text(self, size: int) -> str:
+    def text(self, size: int) -> str:
+        """The statement for this many rows."""
         text = self._texts.get(size)
         if text is None:
-            text = self._texts[size] = self._head + ",".join([self._row] * size) + self._tail
+            text = self._texts[size] = self._head + self._between.join([self._row] * size) + self._tail
         return text

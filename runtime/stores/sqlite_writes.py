@@ -18,7 +18,7 @@ from .unit import SNAPSHOTS_KEPT, Changes, Counters, Known, LetterPlace, Unit, W
 assert SNAPSHOTS_KEPT == 2, "the statement drop_snapshots keeps two"
 
 _SQL = statements("writes.sql")
-_MANY = {name: Many(text) for name, text in _SQL.items() if "/*rows*/" in text}
+_MANY = {name: Many(text) for name, text in _SQL.items() if Many.marked(text)}
 
 _FORGOTTEN_PER_FLUSH = 64
 """Expired requests deleted with a flush that stores requests, beyond one for each that it stores."""

@@ -1,5 +1,7 @@
 -- The statements of a flush. What stands between the marks "rows" and "end" is repeated, once a row: every step of a
 -- statement lets go of the interpreter and has to win it back from a busy event loop, which costs more than the row.
+-- Between "any" and "end" it is repeated with OR: SQLite walks the whole table for `(a, b) IN (VALUES ...)` in a DELETE
+-- or UPDATE, and looks each row up by its key for `a = ? AND b = ? OR ...`.
 
 -- name: executions_of
 SELECT e.key, e.tenant, e.execution_id, e.status, e.state, e.definition_id, e.version, CAST(e.labels AS BLOB),
@@ -64,7 +66,7 @@ SET state = v.column2, sequence = v.column3, hash = v.column4, updated_at = v.co
 FROM (VALUES /*rows*/ (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?) /*end*/) AS v WHERE key = v.column1
 
 -- name: delete_labels
-DELETE FROM labels WHERE (tenant, name, value, execution) IN (VALUES /*rows*/ (?, ?, ?, ?) /*end*/)
+DELETE FROM labels WHERE /*any*/ (tenant = ? AND name = ? AND value = ? AND execution = ?) /*end*/
 
 -- name: insert_labels
 INSERT INTO labels (tenant, name, value, execution) VALUES /*rows*/ (?, ?, ?, ?) /*end*/
@@ -136,10 +138,10 @@ DELETE FROM open_tasks WHERE execution IN (/*rows*/ ? /*end*/)
 DELETE FROM timers WHERE execution IN (/*rows*/ ? /*end*/)
 
 -- name: cancel_tasks
-UPDATE open_tasks SET cancel_requested = 1 WHERE (execution, path) IN (VALUES /*rows*/ (?, ?) /*end*/)
+UPDATE open_tasks SET cancel_requested = 1 WHERE /*any*/ (execution = ? AND path = ?) /*end*/
 
 -- name: delete_tasks
-DELETE FROM open_tasks WHERE (execution, path) IN (VALUES /*rows*/ (?, ?) /*end*/)
+DELETE FROM open_tasks WHERE /*any*/ (execution = ? AND path = ?) /*end*/
 
 -- name: put_tasks
 INSERT OR REPLACE INTO open_tasks (execution, path, shard, operation, attempt, scheduled, priority, attempt_timeout,
@@ -147,10 +149,10 @@ INSERT OR REPLACE INTO open_tasks (execution, path, shard, operation, attempt, s
 VALUES /*rows*/ (?, ?, ?, ?, ?, ?, ?, ?, ?, ?) /*end*/
 
 -- name: delete_step_timers
-DELETE FROM timers WHERE (execution, path) IN (VALUES /*rows*/ (?, ?) /*end*/)
+DELETE FROM timers WHERE /*any*/ (execution = ? AND path = ?) /*end*/
 
 -- name: delete_timers
-DELETE FROM timers WHERE (execution, path, timer) IN (VALUES /*rows*/ (?, ?, ?) /*end*/)
+DELETE FROM timers WHERE /*any*/ (execution = ? AND path = ? AND timer = ?) /*end*/
 
 -- name: put_timers
 INSERT OR REPLACE INTO timers (execution, path, timer, shard, due) VALUES /*rows*/ (?, ?, ?, ?, ?) /*end*/

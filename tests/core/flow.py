@@ -8,29 +8,36 @@ from callboard.runtime.core import commands as cmd
 from callboard.runtime.core import events as ev
 from callboard.runtime.core.compiler import compile_definition
 from callboard.runtime.core.decide import Accepted, decide
-from callboard.runtime.core.effects import Effect
+from callboard.runtime.core.effects import Continue, Effect
 from callboard.runtime.core.evolve import evolve
 from callboard.runtime.core.failures import Failure
 from callboard.runtime.core.plan import Plan
 from callboard.runtime.core.reader import read_definition
 from callboard.runtime.core.refusals import Refusal
-from callboard.runtime.core.state import State, Status
+from callboard.runtime.core.state import Run, State, Status
 from callboard.runtime.core.turn import Limits
 from callboard.runtime.loader import load
+from tests.core.rows import Rows
 
 START = 1_750_000_000_000_000
 SECOND = 1_000_000
+TASK = "task: {service: s, operation: o}"
 
 
 def plan_of(text: str) -> Plan:
     """The plan of a definition in YAML; what is wrong with it fails the test."""
     compiled = compile_definition(read_definition(load("test.yaml", text), "test.yaml"), 1)
-    assert compiled.plan is not None, [violation.located for violation in compiled.errors]
+    assert compiled.plan is not None, [violation.located for violation in compiled.violations]
     return compiled.plan
 
 
+def of_steps(*lines: str, rest: str = "") -> str:
+    """The text of a definition with these steps, each the inside of a flow mapping."""
+    return "id: d\n" + rest + "\nsteps:\n" + "\n".join(f"  - {{{line}}}" for line in lines)
+
+
 class Flow:
-    """One execution: commands in, events and effects out; the replayed state is compared after each."""
+    """One execution: commands in, events and effects out; the replayed state and the rows are compared after each."""
 
     def __init__(self, text: str, limits: Limits | None = None, execution_id: str = "x-1") -> None:
         self.plan = plan_of(text)
@@ -41,9 +48,12 @@ class Flow:
         self.history: list[tuple[ev.Event, int, str]] = []
         self.effects: list[Effect] = []
         self.last: list[ev.Event] = []
+        self.rows = Rows()
+        self.left: dict[str, None] = {}
 
     def do(self, command: cmd.Command, chance: float = 0.5) -> Accepted | Refusal:
-        """Decide one command; checks that live state and replayed state are equal."""
+        """Decide one command; checks that live state and replayed state, and state and rows, are equal."""
+        before = self.state.sequence
         decision = decide(
             self.state, self.plan, command, cmd.Facts(self.now, chance, frozenset(self.held)), self.limits
         )
@@ -53,7 +63,13 @@ class Flow:
                 (event, self.now, decision.event_ids.get(n, "")) for n, event in enumerate(decision.events)
             ]
             self.effects = decision.effects
-            assert self.replayed() == self.state
+            self.rows.apply(decision.effects)
+            self.left |= decision.left
+            assert bool(decision.left) == (Continue() in decision.effects)
+            self.rows.agree_with(self.state)
+        else:
+            assert self.state.sequence == before
+        assert self.replayed() == self.state
         return decision
 
     def replayed(self) -> State:
@@ -68,17 +84,32 @@ class Flow:
         assert isinstance(self.do(cmd.Start(self.plan.definition_id, 1, input, labels)), Accepted)
         return self
 
+    def proceed(self, forgetful: bool = False) -> Flow:
+        """Go on with a decision that was cut, in as many turns as it takes; as after a restart if `forgetful`."""
+        while self.left:
+            left, self.left = self.left, {}
+            assert isinstance(self.do(cmd.Proceed(None if forgetful else left)), Accepted)
+        return self
+
     def complete(self, path: str, output: Any = None) -> Flow:
         """A worker's good answer to the attempt that is out."""
-        assert isinstance(self.do(cmd.CompleteTask(path, self.attempt(path), output)), Accepted)
+        attempt = self.attempt(path)
         self.held.discard(path)
+        assert isinstance(self.do(cmd.CompleteTask(path, attempt, output)), Accepted)
         return self
 
     def fail(self, path: str, kind: str = "Broken", chance: float = 0.5, **more: Any) -> Flow:
         """A worker's failure."""
         failure = Failure(kind, f"{path} broke", **more)
-        assert isinstance(self.do(cmd.FailTask(path, self.attempt(path), failure), chance), Accepted)
+        attempt = self.attempt(path)
         self.held.discard(path)
+        assert isinstance(self.do(cmd.FailTask(path, attempt, failure), chance), Accepted)
+        return self
+
+    def lose(self, path: str) -> Flow:
+        """The worker that has the task is gone."""
+        self.held.discard(path)
+        assert isinstance(self.do(cmd.LoseDelivery(path, self.attempt(path), "w")), Accepted)
         return self
 
     def submit(self, name: str, payload: Any = None, event_id: str = "") -> Flow:
@@ -86,15 +117,21 @@ class Flow:
         assert isinstance(self.do(cmd.Submit(name, payload, event_id)), Accepted)
         return self
 
+    def resolve(self, path: str, action: str, result: Any = None) -> Flow:
+        """An operator's decision."""
+        assert isinstance(self.do(cmd.Resolve(path, cmd.ResolveAction(action), result)), Accepted)
+        return self
+
     def fire(self, path: str, timer: str) -> Flow:
         """Go to the moment a timer is due, and let it fire."""
-        due = (self.state.runs[path].timers if path else self.state.timers)[timer]
+        due = self.rows.timers[path, timer]
         self.now = max(self.now, due)
         assert isinstance(self.do(cmd.FireTimer(path, timer, due)), Accepted)
         return self
 
     def hold(self, *paths: str) -> Flow:
         """These tasks are now in a worker's hands."""
+        assert all(path in self.rows.tasks for path in paths)
         self.held |= set(paths)
         return self
 
@@ -102,15 +139,25 @@ class Flow:
         """The attempt that is out."""
         return self.state.runs[path].attempt
 
+    def run(self, path: str) -> Run:
+        """A step run."""
+        return self.state.runs[path]
+
     @property
     def status(self) -> Status:
         """Where the execution stands."""
         return self.state.status
 
     @property
+    def error(self) -> Failure:
+        """What it failed with."""
+        assert self.state.failure is not None
+        return self.state.failure
+
+    @property
     def open(self) -> list[str]:
-        """Paths of the open tasks."""
-        return [path for path, run in self.state.open_runs() if run.operation]
+        """Paths of the tasks that workers can have."""
+        return list(self.rows.tasks)
 
     @property
     def names(self) -> list[str]:

@@ -1,0 +1,52 @@
+"""The client: one method for each call of the contract, plain Python values in and small frozen values out."""
+
+from types import TracebackType
+
+from .channel import CALL_SECONDS, DEFAULT_ADDRESS, DEFAULT_TENANT, Connection
+from .codec import Seconds
+from .definitions import DefinitionCalls
+from .server_calls import ServerCalls
+from .streams import StreamCalls
+
+
+class Client(DefinitionCalls, StreamCalls, ServerCalls):
+    """Speaks to a server on behalf of one tenant. Make it, and use it, inside a running event loop.
+
+        async with Client("127.0.0.1:7519", tenant="acme") as client:
+            execution = await client.start("fulfil-order", input={"order_id": "o-1"}, wait=30)
+
+    `user` is recorded as the doer of what is asked, unless the server authenticates its callers. `timeout` is how long
+    a call may take, repeats included; each method takes another one. While the server is away, calls wait for it until
+    then, or until `retry_for` is over where that is shorter. All times are seconds, or timedeltas.
+    """
+
+    def __init__(
+        self,
+        address: str = DEFAULT_ADDRESS,
+        *,
+        tenant: str = DEFAULT_TENANT,
+        user: str = "",
+        timeout: Seconds = CALL_SECONDS,
+        retry_for: Seconds | None = None,
+    ) -> None:
+        connection = Connection(address, tenant=tenant, user=user, timeout=timeout, retry_for=retry_for)
+        DefinitionCalls.__init__(self, connection)
+        StreamCalls.__init__(self, connection)
+        ServerCalls.__init__(self, connection)
+
+    @property
+    def address(self) -> str:
+        """The server's address."""
+        return self._connection.address
+
+    async def close(self) -> None:
+        """Closes the connection; calls under way are cancelled."""
+        await self._connection.close()
+
+    async def __aenter__(self) -> "Client":
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self.close()

@@ -1,0 +1,177 @@
+"""Spans and metrics of the engine, through the OpenTelemetry API; whoever runs the engine configures the SDK.
+
+An engine without a `Telemetry` pays nothing for it. With one, a command's way shows as spans named as in the README's
+table: `callboard.route` (supervisor), `callboard.turn` (actor), `callboard.flush` (journal), `callboard.stage` (a
+lifecycle chain), `callboard.task` (a worker's attempt). They are put around the parts, never into decisions.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any, Protocol
+
+from opentelemetry import context as otel_context
+from opentelemetry import metrics, trace
+from opentelemetry.metrics import CallbackOptions, MeterProvider, Observation
+from opentelemetry.trace import Link, SpanKind, TracerProvider
+from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
+
+from .core.commands import Command
+from .core.refusals import Refused
+from .ports import ExecutionRef
+
+SCOPE = "callboard"
+
+_propagator = TraceContextTextMapPropagator()
+
+
+class Traced(Protocol):
+    """A letter, as far as telemetry knows it."""
+
+    command: Command
+    span: trace.Span | None
+
+
+class Gauges(Protocol):
+    """What can be looked at at any moment."""
+
+    def live_actors(self) -> int:
+        """Executions in memory."""
+        ...
+
+    def waiting_commands(self) -> int:
+        """Commands in mailboxes."""
+        ...
+
+    def backlog(self, visit: Callable[[str, str, int, int], None]) -> None:
+        """Call `visit(tenant, operation, queued, running)` for every queue."""
+        ...
+
+
+class Telemetry:
+    """The engine's tracer and instruments."""
+
+    def __init__(
+        self, tracer_provider: TracerProvider | None = None, meter_provider: MeterProvider | None = None
+    ) -> None:
+        self.tracer = trace.get_tracer(SCOPE, tracer_provider=tracer_provider)
+        meter = metrics.get_meter(SCOPE, meter_provider=meter_provider)
+        self.meter = meter
+        self._commands = meter.create_counter("callboard.commands", "{command}", "Commands, by what became of them")
+        self._turns = meter.create_histogram("callboard.turn.commands", "{command}", "Commands in one turn of an actor")
+        self._flushes = meter.create_histogram("callboard.flush.writes", "{write}", "Writes in one commit")
+        self._flush_times = meter.create_histogram("callboard.flush.duration", "s", "How long one commit took")
+        self._queue_times = meter.create_histogram(
+            "callboard.task.queue.duration", "s", "How long a task was queued before its delivery, by operation"
+        )
+        self._attempts = meter.create_counter("callboard.task.deliveries", "{delivery}", "Attempts given to workers")
+        self._dead = meter.create_counter("callboard.dead_letters", "{letter}", "Items that became dead letters")
+
+    def watch(self, gauges: Gauges) -> None:
+        """Show what there is, whenever somebody reads the metrics."""
+        meter = self.meter
+        meter.create_observable_gauge(
+            "callboard.actors.live", [_reading(gauges.live_actors)], "{actor}", "Executions in memory"
+        )
+        meter.create_observable_gauge(
+            "callboard.mailbox.depth", [_reading(gauges.waiting_commands)], "{command}", "Commands in mailboxes"
+        )
+        meter.create_observable_gauge(
+            "callboard.tasks.open", [_backlog(gauges)], "{task}", "Open tasks, by operation and state"
+        )
+
+    # Spans
+
+    def route(self, ref: ExecutionRef, letter: Traced, answer: asyncio.Future[Any]) -> None:
+        """A span from here until the command is answered."""
+        name = type(letter.command).__name__
+        span = self.tracer.start_span("callboard.route", attributes=_who(ref) | {"callboard.command": name})
+        letter.span = span
+
+        def answered(future: asyncio.Future[Any]) -> None:
+            error = None if future.cancelled() else future.exception()
+            outcome = error.refusal.reason if isinstance(error, Refused) else "OK"
+            span.set_attribute("callboard.outcome", outcome)
+            span.end()
+            self._commands.add(1, {"callboard.command": name, "callboard.outcome": outcome})
+
+        answer.add_done_callback(answered)
+
+    @contextmanager
+    def turn(self, ref: ExecutionRef, letters: Sequence[Traced]) -> Iterator[None]:
+        """One turn: in the trace of its first command, linked to those of the others."""
+        self._turns.record(len(letters))
+        spans = [letter.span for letter in letters if letter.span is not None]
+        parent = trace.set_span_in_context(spans[0]) if spans else None
+        links = [Link(span.get_span_context()) for span in spans[1:]]
+        attributes = _who(ref) | {"callboard.commands": len(letters)}
+        with self.tracer.start_as_current_span("callboard.turn", parent, attributes=attributes, links=links):
+            yield
+
+    @contextmanager
+    def flush(self) -> Iterator[None]:
+        """The wait of an append for its commit."""
+        with self.tracer.start_as_current_span("callboard.flush"):
+            yield
+
+    def task(self, operation: str, path: str, attempt: int, traceparent: str) -> trace.Span:
+        """A span for an attempt in a worker's hands, in the trace of its execution."""
+        parent = _propagator.extract({"traceparent": traceparent}) if traceparent else otel_context.Context()
+        attributes = {"callboard.operation": operation, "callboard.path": path, "callboard.attempt": attempt}
+        return self.tracer.start_span("callboard.task", parent, SpanKind.PRODUCER, attributes)
+
+    # Metrics
+
+    def flushed(self, writes: int, seconds: float) -> None:
+        """One commit was made."""
+        self._flushes.record(writes)
+        self._flush_times.record(seconds)
+
+    def delivered(self, operation: str, queued_seconds: float) -> None:
+        """A task was given to a worker."""
+        attributes = {"callboard.operation": operation}
+        self._queue_times.record(queued_seconds, attributes)
+        self._attempts.add(1, attributes)
+
+    def buried(self, cause: str) -> None:
+        """An item became a dead letter."""
+        self._dead.add(1, {"callboard.cause": cause})
+
+
+def current_trace() -> str:
+    """The `traceparent` of the span that is current; empty: none."""
+    carrier: dict[str, str] = {}
+    _propagator.inject(carrier)
+    return carrier.get("traceparent", "")
+
+
+def traceparent_of(span: trace.Span) -> str:
+    """The `traceparent` that makes others children of this span."""
+    carrier: dict[str, str] = {}
+    _propagator.inject(carrier, trace.set_span_in_context(span))
+    return carrier.get("traceparent", "")
+
+
+def _who(ref: ExecutionRef) -> dict[str, str | int]:
+    return {"callboard.tenant": ref.tenant, "callboard.execution_id": ref.execution_id}
+
+
+def _reading(read: Callable[[], int]) -> Callable[[CallbackOptions], Iterable[Observation]]:
+    return lambda _: [Observation(read())]
+
+
+def _backlog(gauges: Gauges) -> Callable[[CallbackOptions], Iterable[Observation]]:
+    def observe(_: CallbackOptions) -> Iterable[Observation]:
+        found: list[Observation] = []
+
+        def visit(tenant: str, operation: str, queued: int, running: int) -> None:
+            who = {"callboard.tenant": tenant, "callboard.operation": operation}
+            found.append(Observation(queued, who | {"callboard.state": "queued"}))
+            found.append(Observation(running, who | {"callboard.state": "running"}))
+
+        gauges.backlog(visit)
+        return found
+
+    return observe

@@ -1,0 +1,204 @@
+"""Executions, their events and dead letters: engine values -> messages, and requests -> engine values."""
+
+from __future__ import annotations
+
+from typing import Any, Final
+
+import msgspec
+
+from callboard.runtime.core.commands import ResolveAction
+from callboard.runtime.core.failures import EXPRESSION_ERROR, Failure
+from callboard.runtime.core.state import Status, StepState
+from callboard.runtime.feeds import HistoryEvent
+from callboard.runtime.ports import DeadLetter
+from callboard.runtime.requests import StartRequest
+from callboard.runtime.views import ExecutionView, IncidentView, OpenStep
+from callboard.v1 import execution_control_pb2 as control_pb2
+from callboard.v1 import execution_service_pb2 as service_pb2
+from callboard.v1 import executions_pb2 as pb2
+from callboard.v1 import history_pb2
+
+from .codec import (
+    failure_of,
+    payload_of,
+    payload_of_json,
+    timestamp_of,
+    trace_message,
+    value_of,
+)
+from .requests import Faults, unsupported
+
+FRAME_BYTES_MAX: Final = 3 * 1024 * 1024
+"""Bytes of an answer whose caller does not say how much it takes."""
+_HEADROOM_BYTES: Final = 64
+
+_STATUSES: Final[dict[Status, Any]] = {status: pb2.ExecutionStatus.Value(f"EXECUTION_STATUS_{status.value}") for status in Status}
+_STEP_STATES: Final[dict[str, Any]] = {state.value: pb2.StepState.Value(f"STEP_STATE_{state.value}") for state in StepState}
+_WAITING_ON: Final = {
+    "worker": pb2.WAITING_ON_QUEUE,
+    "worker-answer": pb2.WAITING_ON_WORKER,
+    "retry": pb2.WAITING_ON_RETRY,
+    "timer": pb2.WAITING_ON_TIMER,
+    "event": pb2.WAITING_ON_EVENT,
+    "operator": pb2.WAITING_ON_RESOLUTION,
+    "steps": pb2.WAITING_ON_STEPS,
+}
+ACTIONS: Final = {
+    control_pb2.RESOLVE_ACTION_RETRY_NOW: ResolveAction.RETRY_NOW,
+    control_pb2.RESOLVE_ACTION_SKIP: ResolveAction.SKIP,
+    control_pb2.RESOLVE_ACTION_COMPLETE: ResolveAction.COMPLETE,
+    control_pb2.RESOLVE_ACTION_FAIL: ResolveAction.FAIL,
+}
+
+
+def start_of(request: service_pb2.StartExecutionRequest, payload_bytes_max: int) -> StartRequest:
+    """What a start asks for. Raises Refused with everything that is wrong with its fields."""
+    unsupported(request, "unique_key", "unique_policy")
+    faults = Faults()
+    faults.definition_id(request.definition_id)
+    if request.execution_id:
+        faults.execution_id(request.execution_id)
+    if request.conflict_policy > service_pb2.CONFLICT_POLICY_REJECT or request.conflict_policy < 0:
+        faults.enum("conflict_policy", request.conflict_policy, service_pb2.ConflictPolicy)
+    faults.not_negative("version", request.version)
+    faults.not_negative("min_revision", request.min_revision)
+    faults.settle()
+    return StartRequest(
+        definition_id=request.definition_id,
+        version=request.version,
+        execution_id=request.execution_id,
+        input=value_of(request.input, "input", payload_bytes_max) if request.HasField("input") else None,
+        labels=dict(request.labels),
+        reject_existing=request.conflict_policy == service_pb2.CONFLICT_POLICY_REJECT,
+        min_revision=request.min_revision,
+    )
+
+
+def execution_of(view: ExecutionView, full: bool = False) -> pb2.Execution:
+    """An execution as it is shown."""
+    started_at = timestamp_of(view.started_at)
+    message = pb2.Execution(
+        tenant=view.ref.tenant,
+        execution_id=view.ref.execution_id,
+        definition_id=view.definition_id,
+        version=view.version,
+        status=_STATUSES[view.status],
+        state=view.state,
+        incident_count=view.incident_count,
+        labels=view.labels,
+        output=payload_of(view.output) if view.status is Status.COMPLETED and view.output is not msgspec.UNSET else None,
+        failure=_why(view),
+        created_at=started_at,
+        started_at=started_at,
+        updated_at=timestamp_of(view.updated_at),
+        ended_at=timestamp_of(view.ended_at),
+        sequence=view.sequence,
+    )
+    if full:
+        _fill(message, view)
+    return message
+
+
+def _why(view: ExecutionView) -> Any:
+    """The failure of an execution; one that was ended from outside says why in its words."""
+    if view.failure is not None:
+        return failure_of(view.failure)
+    if view.reason and view.status in (Status.CANCELLED, Status.TERMINATED):
+        return failure_of(Failure("Cancelled", view.reason, retryable=False))
+    return None
+
+
+def _fill(message: pb2.Execution, view: ExecutionView) -> None:
+    if view.input is not msgspec.UNSET:
+        message.input.CopyFrom(payload_of(view.input))
+    if view.variables is not msgspec.UNSET:
+        message.variables.CopyFrom(payload_of(view.variables))
+    message.incidents.extend(_incident(one) for one in view.incidents)
+    message.open_steps.extend(_open_step(one) for one in view.open_steps)
+    message.open_step_count = len(view.open_steps)
+
+
+def _incident(incident: IncidentView) -> pb2.Incident:
+    if incident.path:
+        kind = pb2.INCIDENT_KIND_STEP_PARKED
+    elif incident.failure.type == EXPRESSION_ERROR:
+        kind = pb2.INCIDENT_KIND_OUTPUT_FAILED
+    else:
+        kind = pb2.INCIDENT_KIND_EXECUTION_PARKED
+    return pb2.Incident(
+        incident_id=incident.path or "execution",
+        kind=kind,
+        step_path=incident.path,
+        failure=failure_of(incident.failure),
+        opened_at=timestamp_of(incident.since),
+    )
+
+
+def _open_step(step: OpenStep) -> pb2.OpenStep:
+    return pb2.OpenStep(
+        path=step.path,
+        state=_STEP_STATES[step.state],
+        waiting_on=_WAITING_ON[step.waiting_on],
+        since=timestamp_of(step.since),
+        attempt=max(step.attempt, 1),
+        next_attempt_at=timestamp_of(step.next_attempt_at),
+        last_failure=None if step.last_failure is None else failure_of(step.last_failure),
+        operation=step.operation,
+        worker_id=step.worker_id,
+        event=",".join(step.events),
+    )
+
+
+def fitted(message: pb2.Execution, frame_bytes_max: int) -> pb2.Execution:
+    """The same execution, its open steps cut so that it fits into a frame; `open_step_count` still tells them all."""
+    room = (frame_bytes_max or FRAME_BYTES_MAX) - _HEADROOM_BYTES
+    while message.open_steps and (size := message.ByteSize()) > room:
+        kept = min(len(message.open_steps) - 1, len(message.open_steps) * room // size)
+        del message.open_steps[kept:]
+    return message
+
+
+def event_of(event: HistoryEvent, tenant: str, execution_id: str) -> history_pb2.WorkflowEvent:
+    """An event as it is shown."""
+    stored = event.stored
+    return history_pb2.WorkflowEvent(
+        event_id=stored.event_id or f"{execution_id}/{stored.sequence}",
+        tenant=tenant,
+        execution_id=execution_id,
+        sequence=stored.sequence,
+        event_name=stored.name,
+        event_type=event.event_type,
+        from_state=event.from_state,
+        to_state=event.to_state,
+        user_id=event.user_id,
+        payload=payload_of_json(stored.payload),
+        created_at=timestamp_of(stored.created_at),
+        causation=history_pb2.Causation(source_id=event.request_id) if event.request_id else None,
+        trace_context=trace_message(event.trace),
+        hash=stored.hash,
+    )
+
+
+class _Origin(msgspec.Struct, frozen=True):
+    user: str = ""
+
+
+_origin_decoder: Final = msgspec.json.Decoder(_Origin)
+
+
+def dead_letter_of(letter: DeadLetter) -> history_pb2.DeadLetter:
+    """A dead letter as it is shown."""
+    return history_pb2.DeadLetter(
+        dead_letter_id=str(letter.id),
+        tenant=letter.ref.tenant,
+        execution_id=letter.ref.execution_id,
+        kind="event",
+        event_name=letter.name,
+        event_id=letter.event_id,
+        payload=payload_of_json(letter.payload),
+        cause=failure_of(Failure(letter.cause, letter.message)),
+        attempts=1,
+        accepted_at=timestamp_of(letter.accepted_at),
+        created_at=timestamp_of(letter.died_at),
+        user_id=_origin_decoder.decode(letter.context).user if letter.context else "",
+    )
