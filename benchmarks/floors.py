@@ -14,7 +14,7 @@ import itertools
 import sys
 import tempfile
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from pathlib import Path
 
 from callboard.runtime.clock import SystemClock
@@ -145,19 +145,19 @@ async def _print_floors(seconds: float) -> None:
                 print(f"{name + ':':30}{size:4}  {await rate(path, size, seconds):10,.0f} appends/s", flush=True)
 
 
-async def _print_engine(seconds: float, workload: str) -> None:
-    for size in (1, 64):
+async def _print_engine(seconds: float, workload: str, sizes: Sequence[int]) -> None:
+    for size in sizes:
         with tempfile.TemporaryDirectory(prefix="callboard-benchmark-") as folder:
             rate = await engine_rate(Path(folder) / "engine.db", size, seconds, workload)
         steps = rate * WORKLOADS[workload].steps
         print(f"{'engine, ' + workload + ' outstanding:':30}{size:4}  {steps:10,.0f} steps/s", flush=True)
 
 
-def _profiled(seconds: float, workload: str) -> None:
+def _profiled(seconds: float, workload: str, sizes: Sequence[int]) -> None:
     with tempfile.TemporaryDirectory(prefix="callboard-profile-") as folder:
         profile = Path(folder) / "engine.profile"
         with cProfile.Profile() as profiler, contextlib.suppress(KeyboardInterrupt):
-            asyncio.run(_print_engine(seconds, workload))
+            asyncio.run(_print_engine(seconds, workload, sizes))
         profiler.dump_stats(str(profile))
         print(top_functions(profile), file=sys.stderr)
 
@@ -167,12 +167,13 @@ if __name__ == "__main__":
     parser.add_argument("--seconds", type=float, default=2.0)
     parser.add_argument("--engine", choices=("w1", "w2", "w3"), help="only the engine, with this workload")
     parser.add_argument("--profile", action="store_true", help="with --engine: under cProfile")
+    parser.add_argument("--outstanding", type=int, nargs="+", default=[1, 64], metavar="N", help="of the engine")
     options = parser.parse_args()
     if options.profile:
-        _profiled(options.seconds, options.engine or "w1")
+        _profiled(options.seconds, options.engine or "w1", options.outstanding)
     elif options.engine:
-        asyncio.run(_print_engine(options.seconds, options.engine))
+        asyncio.run(_print_engine(options.seconds, options.engine, options.outstanding))
     else:
         asyncio.run(_print_floors(options.seconds))
         for name in ("w1", "w2"):
-            asyncio.run(_print_engine(options.seconds, name))
+            asyncio.run(_print_engine(options.seconds, name, options.outstanding))

@@ -7,11 +7,10 @@ place; NaN and infinities are no JSON at all and are refused here.
 
 import dataclasses
 import json
-from collections.abc import Mapping
 from datetime import UTC, date, datetime, timedelta
 from enum import Enum
 from pathlib import Path
-from typing import Any, TypeAlias, cast
+from typing import Any, TypeAlias
 from uuid import UUID
 
 from google.protobuf.duration_pb2 import Duration
@@ -48,10 +47,6 @@ def _unusual(value: Any) -> Any:
             return value.value
         case UUID() | Path():
             return str(value)
-        case Mapping():
-            return dict(cast("Mapping[Any, Any]", value))
-        case set() | frozenset():
-            return sorted(cast("set[Any]", value))
         case _:
             raise NotJson(f"{type(value).__name__} has no JSON form")
 

@@ -71,6 +71,7 @@ class Worker:
         self._own = Handlers()
         self._stopping = asyncio.Event()
         self._loop: asyncio.AbstractEventLoop | None = None
+        self._ledger: Ledger | None = None
         self._session: Session | None = None
 
     def operation(self, name: str) -> Callable[[Function], Function]:
@@ -80,7 +81,12 @@ class Worker:
     @property
     def operations(self) -> list[str]:
         """What it offers."""
-        return sorted(self._handlers())
+        return sorted({*self._own.names(), *(self._given.names() if self._given else ())})
+
+    @property
+    def in_flight(self) -> int:
+        """How many handlers are running."""
+        return self._ledger.running if self._ledger else 0
 
     async def run(self, *, stop_on: Iterable[signal.Signals] = ()) -> None:
         """Works until `stop`, or until cancelled; either way it drains first. Cancelled again it leaves at once.
@@ -89,7 +95,7 @@ class Worker:
         runs once. Raises ValueError where it has no operations.
         """
         self._loop = asyncio.get_running_loop()
-        ledger = Ledger(self._handlers(), self._tenant)
+        ledger = self._ledger = Ledger(self._handlers(), self._tenant)
         work = asyncio.ensure_future(self._work(ledger, self._hello()))
         try:
             with _signals(self._loop, stop_on, self.stop):
@@ -118,12 +124,12 @@ class Worker:
         own = {name: self._own.handler(name) for name in self._own.names()}
         if twice := given.keys() & own.keys():
             raise ValueError(f"two handlers for {', '.join(sorted(twice))}")
+        if not given and not own:
+            raise ValueError("the worker has no operations")
         return given | own
 
     def _hello(self) -> WorkerHello:
         handlers = self._handlers()
-        if not handlers:
-            raise ValueError("the worker has no operations")
         blocking = not all(getattr(handler, "is_async", True) for handler in handlers.values())
         return WorkerHello(
             worker_id=self.id,

@@ -18,6 +18,8 @@ from collections import OrderedDict, deque
 from collections.abc import Callable, Iterator
 from typing import Any, TypeAlias
 
+from opentelemetry.trace import Span
+
 from .alarms import Alarm
 from .ports import ExecutionRef
 from .tasks import Ack, CancelNotice, WorkerHello
@@ -41,7 +43,6 @@ class Entry:
         "attempt",
         "attempt_timeout",
         "cancel_requested",
-        "context",
         "delivered",
         "delivery",
         "ended",
@@ -57,6 +58,7 @@ class Entry:
         "scheduled",
         "seat",
         "since",
+        "trace",
     )
 
     def __init__(self, ref: ExecutionRef, key: int, path: str, operation: str, queue: ReadyQueue) -> None:
@@ -73,7 +75,8 @@ class Entry:
         self.since = 0
         self.input: bytes | None = None
         """JSON, where it is in memory."""
-        self.context = b""
+        self.trace = ""
+        """`traceparent` for the worker."""
         self.progress: Any = None
         self.cancel_requested = False
         self.delivered = False
@@ -89,7 +92,7 @@ class Entry:
 class Delivery:
     """An attempt handed to one worker."""
 
-    __slots__ = ("alarm", "asked", "at", "cancelled", "doubted", "entry", "overdue", "seat", "token", "waiting")
+    __slots__ = ("alarm", "asked", "at", "cancelled", "doubted", "entry", "overdue", "seat", "span", "token", "waiting")
 
     def __init__(self, token: bytes, entry: Entry, seat: Seat | None, at: float) -> None:
         self.token = token
@@ -100,6 +103,8 @@ class Delivery:
         """When, on the monotonic clock: its lease starts here."""
         self.alarm: Alarm | None = None
         """The attempt's time-out."""
+        self.span: Span | None = None
+        """From the delivery to its end, where there is telemetry."""
         self.asked = False
         """An answer is before the execution now."""
         self.waiting: list[Callable[[Ack], None]] | None = None

@@ -19,6 +19,8 @@ import struct
 from collections.abc import Callable
 from typing import Final, Protocol
 
+from opentelemetry.trace import Span
+
 from .alarms import Alarms
 from .board import Delivery, Entry, Phase, Seat
 from .core.commands import FailTask, LoseDelivery
@@ -26,6 +28,7 @@ from .core.failures import TIMEOUT, Failure
 from .core.refusals import Kind, Refusal
 from .offers import Offers
 from .ports import Clock, StoreInfo
+from .telemetry import traceparent_of
 from .tasks import CancelNotice, Delivered, DispatcherSettings, Disposition
 from .tokens import Token, Tokens
 
@@ -41,6 +44,9 @@ _GONE: Final = frozenset({Kind.RACE, Kind.STATE, Kind.NOT_FOUND})
 
 Observe = Callable[[str, float], None]
 """Told the operation of every delivered task and the seconds it was queued."""
+
+TaskSpans = Callable[[str, str, int, str], Span]
+"""Begins the span of a delivery: (operation, path, attempt, traceparent of the execution)."""
 
 
 class Board(Protocol):
@@ -94,6 +100,7 @@ class Deliveries:
         offers: Offers,
         settings: DispatcherSettings,
         observe: Observe | None = None,
+        spans: TaskSpans | None = None,
     ) -> None:
         self._board = board
         self._clock = clock
@@ -101,6 +108,7 @@ class Deliveries:
         self._offers = offers
         self._settings = settings
         self._observe = observe
+        self._spans = spans
         self._count = 0
         self._key_base = hashlib.sha256(info.store_id.encode() + b"\0")
         self.tokens = Tokens(info)
@@ -132,7 +140,7 @@ class Deliveries:
             payload,
             now + entry.attempt_timeout if entry.attempt_timeout else 0,
             entry.progress,
-            entry.context,
+            traceparent_of(delivery.span) if delivery.span is not None else entry.trace,
             entry.cancel_requested,
         )
 
@@ -173,6 +181,8 @@ class Deliveries:
         entry.delivery = delivery
         entry.queue.running += 1
         self.live[delivery.token] = delivery
+        if self._spans is not None:
+            delivery.span = self._spans(entry.operation, entry.path, entry.attempt, entry.trace)
         if entry.attempt_timeout:
             seconds = entry.attempt_timeout / _MICROSECONDS
             delivery.alarm = self._alarms.after(seconds, lambda: self.expire(delivery))
@@ -305,6 +315,9 @@ class Deliveries:
         if delivery.alarm is not None:
             delivery.alarm.cancel()
             delivery.alarm = None
+        if delivery.span is not None:
+            delivery.span.end()
+            delivery.span = None
 
     def _stop(self, delivery: Delivery, reason: str) -> None:
         if delivery.seat is not None and not delivery.cancelled:

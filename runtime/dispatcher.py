@@ -25,7 +25,7 @@ from .core import values
 from .core.effects import CloseExecution, CloseTask, OpenTask, RequestCancel
 from .core.refusals import Kind as RefusalKind
 from .core.refusals import Refusal, Refused
-from .deliveries import Deliveries, Observe
+from .deliveries import Deliveries, Observe, TaskSpans
 from .inspection import queue_infos, worker_infos
 from .matching import Matching
 from .offers import Ask, Offers
@@ -64,9 +64,10 @@ class TaskStore(Protocol):
 
 
 class _Scheduled(msgspec.Struct):
-    """The one field of a StepScheduled event that a worker gets."""
+    """The fields of a StepScheduled event that a worker gets."""
 
     input: msgspec.Raw = msgspec.Raw(b"null")
+    trace: str = ""
 
 
 _scheduled = msgspec.json.Decoder(_Scheduled)
@@ -103,12 +104,13 @@ class Dispatcher:
         offers: Offers,
         settings: DispatcherSettings | None = None,
         observe: Observe | None = None,
+        spans: TaskSpans | None = None,
     ) -> None:
         self.settings = settings or DispatcherSettings()
         self._store = store
         self._clock = clock
         self._alarms = alarms
-        self._deliveries = Deliveries(self, info, clock, alarms, offers, self.settings, observe)
+        self._deliveries = Deliveries(self, info, clock, alarms, offers, self.settings, observe, spans)
         self._answers = Answers(self._deliveries, ask, answered, store, self.settings)
         self._entries: dict[int, dict[str, Entry]] = {}
         self._queues: dict[tuple[str, str], ReadyQueue] = {}
@@ -160,7 +162,7 @@ class Dispatcher:
         entry.scheduled = task.scheduled
         entry.priority = task.priority
         entry.attempt_timeout = task.attempt_timeout
-        entry.context = (write.events[0].context if write.events else None) or b""
+        entry.trace = task.trace or entry.trace
         if task.input is not UNSET:
             self._keep(entry, values.encode(cast(values.Value, task.input)))
         self._queue(entry, first=again)
@@ -259,9 +261,10 @@ class Dispatcher:
         for entry, place, event in zip(entries, wanted, await self._store.task_inputs(wanted), strict=True):
             if entry.phase is not Phase.ASSIGNED or entry.scheduled != place[1] or entry.input is not None:
                 continue
-            if (payload := _input_of(event)) is not None:
-                entry.input = payload
-                self._input_bytes += len(payload)
+            if (scheduled := _read(event)) is not None:
+                entry.input = bytes(scheduled.input)
+                entry.trace = scheduled.trace
+                self._input_bytes += len(entry.input)
             else:
                 log.error("the input of task %s of %s is not in the store", entry.path, entry.ref)
                 self.withdraw(entry)
@@ -505,10 +508,10 @@ class Dispatcher:
             visit(tenant, operation, queue.queued + queue.withheld, queue.running)
 
 
-def _input_of(event: bytes | None) -> bytes | None:
-    """The JSON of the input in the payload of a StepScheduled event; None: it is damaged."""
+def _read(event: bytes | None) -> _Scheduled | None:
+    """What a worker gets of the payload of a StepScheduled event; None: it is damaged."""
     try:
-        return bytes(_scheduled.decode(event).input) if event is not None else None
+        return _scheduled.decode(event) if event is not None else None
     except msgspec.DecodeError:
         return None
 

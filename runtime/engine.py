@@ -90,6 +90,7 @@ class Runtime(Executions):
             offers=offers,
             settings=dispatching,
             observe=telemetry.delivered if telemetry else None,
+            spans=telemetry.task if telemetry else None,
         )
         self.timers = Timers(
             store=store, clock=clock, alarms=self.alarms, offers=offers, premature=self._premature

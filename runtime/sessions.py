@@ -287,7 +287,7 @@ class WorkerSession(Seat):
                 continue
             if entry.input is None:
                 break
-            room -= len(entry.input) + len(entry.path) + len(entry.context) + _TASK_OVERHEAD_BYTES
+            room -= len(entry.input) + len(entry.path) + len(entry.trace) + _TASK_OVERHEAD_BYTES
             if tasks and room < 0:
                 break
             self.assigned.popleft()

@@ -80,8 +80,8 @@ class Delivered(msgspec.Struct, frozen=True):
     """When the attempt ends with `Timeout`, in microseconds since the epoch; 0: never."""
     progress: Any = None
     """What an earlier delivery reported last; None: nothing."""
-    context: bytes = b""
-    """JSON of {user, trace, request} of the command that opened the task; empty where it is no longer at hand."""
+    trace: str = ""
+    """W3C `traceparent`: what the worker does belongs to this trace; empty: none."""
     cancel_requested: bool = False
 
 

@@ -15,7 +15,7 @@ import hashlib
 import logging
 import re
 import uuid
-from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Generator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any, Final, Generic, TypeVar
 
@@ -126,7 +126,7 @@ class Waits:
         self._sent_home: set[asyncio.Task[Any]] = set()
 
     @contextmanager
-    def waiting(self) -> Iterator[None]:
+    def waiting(self) -> Generator[None]:
         """Around a wait of the current call: what is asked in it may be given up."""
         task = asyncio.current_task()
         assert task is not None, "a call runs in a task"
@@ -187,9 +187,7 @@ class Router(grpc.GenericRpcHandler):
         return _refusing(DRAINING)
 
 
-DRAINING: Final = Refusal(
-    Kind.UNAVAILABLE, "SERVER_DRAINING", "the server is shutting down", retry_after_us=1_000_000
-)
+DRAINING: Final = Refusal(Kind.UNAVAILABLE, "SERVER_DRAINING", "the server is shutting down", retry_after_us=1_000_000)
 
 
 class Calls:
@@ -243,7 +241,7 @@ class Calls:
                     return (await function(call, decode(data))).SerializeToString()
                 with tracing.call(call):
                     return (await function(call, decode(data))).SerializeToString()
-            except BaseException as error:  # noqa: BLE001 - every failure becomes a status, once, here
+            except BaseException as error:
                 await self._fail(context, name, error)
                 raise
 

@@ -5,7 +5,7 @@ Payloads are read under the strict rules of `core/values.py`, exactly once, and 
 
 from __future__ import annotations
 
-from typing import Any, Final
+from typing import Final
 
 import msgspec
 from google.protobuf.duration_pb2 import Duration

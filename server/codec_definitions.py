@@ -25,7 +25,9 @@ from callboard.v1 import definitions_pb2
 from .codec import duration_of, timestamp_of
 from .status import violation_message
 
-_STATES: Final[dict[DefinitionState, Any]] = {state: pb2.DefinitionState.Value(f"DEFINITION_STATE_{state.value}") for state in DefinitionState}
+_STATES: Final[dict[DefinitionState, Any]] = {
+    state: pb2.DefinitionState.Value(f"DEFINITION_STATE_{state.value}") for state in DefinitionState
+}
 _FREE: Final = frozenset({struct_pb2.Value.DESCRIPTOR.full_name, struct_pb2.Struct.DESCRIPTOR.full_name})
 
 

@@ -32,8 +32,12 @@ FRAME_BYTES_MAX: Final = 3 * 1024 * 1024
 """Bytes of an answer whose caller does not say how much it takes."""
 _HEADROOM_BYTES: Final = 64
 
-_STATUSES: Final[dict[Status, Any]] = {status: pb2.ExecutionStatus.Value(f"EXECUTION_STATUS_{status.value}") for status in Status}
-_STEP_STATES: Final[dict[str, Any]] = {state.value: pb2.StepState.Value(f"STEP_STATE_{state.value}") for state in StepState}
+_STATUSES: Final[dict[Status, Any]] = {
+    status: pb2.ExecutionStatus.Value(f"EXECUTION_STATUS_{status.value}") for status in Status
+}
+_STEP_STATES: Final[dict[str, Any]] = {
+    state.value: pb2.StepState.Value(f"STEP_STATE_{state.value}") for state in StepState
+}
 _WAITING_ON: Final = {
     "worker": pb2.WAITING_ON_QUEUE,
     "worker-answer": pb2.WAITING_ON_WORKER,
@@ -86,7 +90,7 @@ def execution_of(view: ExecutionView, full: bool = False) -> pb2.Execution:
         state=view.state,
         incident_count=view.incident_count,
         labels=view.labels,
-        output=payload_of(view.output) if view.status is Status.COMPLETED and view.output is not msgspec.UNSET else None,
+        output=_output(view),
         failure=_why(view),
         created_at=started_at,
         started_at=started_at,
@@ -97,6 +101,13 @@ def execution_of(view: ExecutionView, full: bool = False) -> pb2.Execution:
     if full:
         _fill(message, view)
     return message
+
+
+def _output(view: ExecutionView) -> Any:
+    """What it gave; only once it is complete, and not in listings, which do not carry it."""
+    if view.status is not Status.COMPLETED or view.output is msgspec.UNSET:
+        return None
+    return payload_of(view.output)
 
 
 def _why(view: ExecutionView) -> Any:

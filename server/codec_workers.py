@@ -30,15 +30,13 @@ from callboard.v1 import worker_service_pb2 as pb2
 from .codec import (
     PayloadTooLargeError,
     duration_of,
+    moment_of,
     payload_of,
     payload_of_json,
     read_failure,
     read_payload,
     seconds_of,
-    moment_of,
     timestamp_of,
-    trace_message,
-    trace_of,
 )
 
 UNKNOWN_FAULT: Final = "the item holds a field that this version of the server does not know"
@@ -107,9 +105,7 @@ def _result_of(message: tasks_pb2.TaskResult, bytes_max: int) -> TaskResult:
     return TaskResult(message.task_token)
 
 
-def heartbeats_of(
-    messages: Sequence[tasks_pb2.TaskHeartbeat], bytes_max: int
-) -> list[Heartbeat]:
+def heartbeats_of(messages: Sequence[tasks_pb2.TaskHeartbeat], bytes_max: int) -> list[Heartbeat]:
     """Signs of life; progress that cannot be read counts as unchanged."""
     return [_heartbeat_of(message, bytes_max) for message in messages]
 
@@ -130,7 +126,9 @@ def frame_of(frame: Frame, cancel_grace_us: int) -> pb2.WorkResponse:
     if frame.tasks:
         response.tasks.extend([task_of(task) for task in frame.tasks])
         cancelled = [task for task in frame.tasks if task.cancel_requested]
-        response.cancels.extend([_cancel(task.token, "cancellation was requested", cancel_grace_us) for task in cancelled])
+        response.cancels.extend(
+            [_cancel(task.token, "cancellation was requested", cancel_grace_us) for task in cancelled]
+        )
     if frame.acks:
         response.acks.extend([ack_of(ack) for ack in frame.acks])
     if frame.cancels:
@@ -155,8 +153,8 @@ def task_of(task: Delivered) -> tasks_pb2.Task:
         message.deadline.CopyFrom(moment_of(task.deadline))
     if task.progress is not None:
         message.progress.CopyFrom(payload_of(task.progress))
-    if task.context and (trace := trace_message(trace_of(task.context))) is not None:
-        message.trace_context.CopyFrom(trace)
+    if task.trace:
+        message.trace_context.traceparent = task.trace
     return message
 
 
@@ -222,4 +220,3 @@ def worker_of(worker: WorkerInfo) -> server_service_pb2.WorkerInfo:
         draining=worker.draining,
         seen_at=timestamp_of(worker.seen_at),
     )
-

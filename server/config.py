@@ -14,7 +14,7 @@ import re
 import tomllib
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
-from typing import Any, Final, TypeVar
+from typing import Any, Final, TypeVar, cast
 
 import msgspec
 
@@ -233,8 +233,8 @@ def _take(option: Option, found: Found, values: dict[str, Any], problems: list[s
         if not option.several:
             values[option.name] = option.read(found.value)
             return
-        several: Iterable[Any] = found.value if isinstance(found.value, list | tuple) else (found.value,)
-        values[option.name] = tuple(option.read(one) for one in several)
+        given = cast(Iterable[Any], found.value) if isinstance(found.value, list | tuple) else (found.value,)
+        values[option.name] = tuple(option.read(one) for one in given)
     except ValueError as error:
         problems.append(f"{found.place}: {error}")
 
@@ -279,7 +279,8 @@ def _find_limits(
     found: dict[str, Found] = {}
     in_file = table.get(_LIMITS_TABLE, {})
     if isinstance(in_file, dict):
-        found |= {str(name): Found(value, place(f"{_LIMITS_TABLE}.{name}")) for name, value in in_file.items()}
+        given_there = cast(Mapping[str, Any], in_file)
+        found |= {name: Found(value, place(f"{_LIMITS_TABLE}.{name}")) for name, value in given_there.items()}
     else:
         problems.append(f"{place(_LIMITS_TABLE)}: must be a table")
     variable = ENVIRONMENT_PREFIX + _LIMIT.upper()

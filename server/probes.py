@@ -18,6 +18,8 @@ from grpc_reflection.v1alpha import reflection, reflection_pb2
 HEALTH: Final = "grpc.health.v1.Health"
 REFLECTION: Final = "grpc.reflection.v1.ServerReflection"
 _OLD_REFLECTION: Final = reflection.SERVICE_NAME
+_untyped: Any = health_pb2
+"""The stub of this module lags behind it: `List` is missing there."""
 _SERVING: Final = health_pb2.HealthCheckResponse.SERVING
 _NOT_SERVING: Final = health_pb2.HealthCheckResponse.NOT_SERVING
 _UNKNOWN: Final = health_pb2.HealthCheckResponse.SERVICE_UNKNOWN
@@ -55,11 +57,11 @@ class Health(health_pb2_grpc.HealthServicer):
         return health_pb2.HealthCheckResponse(status=self._status)
 
     async def List(  # noqa: N802 - gRPC fixes the names
-        self, request: health_pb2.HealthListRequest, context: Any
-    ) -> health_pb2.HealthListResponse:
+        self, request: Any, context: Any
+    ) -> Any:
         """The health of all services."""
         status = health_pb2.HealthCheckResponse(status=self._status)
-        return health_pb2.HealthListResponse(statuses=dict.fromkeys(self._services, status))
+        return _untyped.HealthListResponse(statuses=dict.fromkeys(self._services, status))
 
     async def Watch(  # noqa: N802 - gRPC fixes the names
         self, request: health_pb2.HealthCheckRequest, context: Any
@@ -79,7 +81,8 @@ def handlers(health: Health, services: Iterable[str]) -> dict[str, grpc.RpcMetho
     """The handlers of health and reflection by full method name; `services` are shown by reflection."""
     _add_reflection_v1()
     shown = (*services, HEALTH, REFLECTION, _OLD_REFLECTION)
-    servicer: Any = reflection.aio.ReflectionServicer(shown)
+    made: Any = reflection.aio.ReflectionServicer
+    servicer = made(shown)
     reflect = grpc.stream_stream_rpc_method_handler(
         servicer.ServerReflectionInfo,
         reflection_pb2.ServerReflectionRequest.FromString,
@@ -89,7 +92,7 @@ def handlers(health: Health, services: Iterable[str]) -> dict[str, grpc.RpcMetho
 
 
 def _health(health: Any) -> dict[str, grpc.RpcMethodHandler[Any, Any]]:
-    check, several = health_pb2.HealthCheckRequest.FromString, health_pb2.HealthListRequest.FromString
+    check, several = health_pb2.HealthCheckRequest.FromString, _untyped.HealthListRequest.FromString
     return {
         f"/{HEALTH}/Check": grpc.unary_unary_rpc_method_handler(health.Check, check, _bytes),
         f"/{HEALTH}/List": grpc.unary_unary_rpc_method_handler(health.List, several, _bytes),

@@ -14,8 +14,8 @@ import msgspec
 from google.protobuf.any_pb2 import Any as AnyMessage
 from google.protobuf.duration_pb2 import Duration
 from google.protobuf.message import Message
-from google.rpc import error_details_pb2 as details_pb2
-from google.rpc import status_pb2
+from google.rpc import error_details_pb2 as details_pb2  # pyright: ignore[reportMissingTypeStubs]
+from google.rpc import status_pb2  # pyright: ignore[reportMissingTypeStubs]
 
 from callboard.runtime.core.refusals import Kind, Refusal, Violation
 from callboard.v1 import errors_pb2, violations_pb2
@@ -31,7 +31,7 @@ _BUSY_RETRY_US: Final = _MICROSECONDS
 """RESOURCE_EXHAUSTED always says when to come back; this long where the refusal does not."""
 
 REASONS: Final = frozenset(
-    name.removeprefix("ERROR_REASON_") for name in errors_pb2.ErrorReason.keys() if not name.endswith("_UNSPECIFIED")
+    name.removeprefix("ERROR_REASON_") for name, number in errors_pb2.ErrorReason.items() if number
 )
 """The published reasons, without their prefix."""
 
@@ -66,7 +66,7 @@ def trailer_of(status: status_pb2.Status) -> tuple[tuple[str, bytes], ...]:
     return ((DETAILS_KEY, status.SerializeToString()),)
 
 
-def _code_of_kind(kind: Kind) -> grpc.StatusCode:  # noqa: PLR0911 - one arm a kind
+def _code_of_kind(kind: Kind) -> grpc.StatusCode:
     match kind:
         case Kind.INVALID:
             return grpc.StatusCode.INVALID_ARGUMENT
@@ -94,7 +94,7 @@ def _code_of_kind(kind: Kind) -> grpc.StatusCode:  # noqa: PLR0911 - one arm a k
             return grpc.StatusCode.DEADLINE_EXCEEDED
 
 
-def _default_reason(kind: Kind) -> str:  # noqa: PLR0911 - one arm a kind
+def _default_reason(kind: Kind) -> str:
     """The published reason of a refusal whose own is only known inside the engine."""
     match kind:
         case Kind.INVALID:

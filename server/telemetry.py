@@ -7,7 +7,7 @@ OTLP needs the extra `callboard[otlp]`.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Generator, Mapping
 from contextlib import contextmanager
 from typing import Final, Protocol
 
@@ -40,7 +40,7 @@ class Tracing:
         self._propagator = TraceContextTextMapPropagator()
 
     @contextmanager
-    def call(self, call: TracedCall) -> Iterator[None]:
+    def call(self, call: TracedCall) -> Generator[None]:
         """A span around one call, in the caller's trace; what the call causes belongs to the span."""
         parent = self._propagator.extract({_TRACEPARENT: call.trace}) if call.trace else None
         service, _, method = call.method.rpartition("/")

@@ -4,9 +4,9 @@ Where a schema says `number`, an int becomes a double; where it says `integer`, 
 `properties`, `additionalProperties`, `items`, `prefixItems`, `allOf` and local `$ref`; nothing is validated here.
 """
 
+import re
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any, Final, TypeAlias, cast
-from urllib.parse import unquote
 
 from .values import INT64_MAX, INT64_MIN, Value
 
@@ -129,7 +129,7 @@ class _Builder:
             return None
         found: object = self._root
         for token in reference.split("/")[1:]:
-            key = unquote(token).replace("~1", "/").replace("~0", "~")
+            key = _unquoted(token).replace("~1", "/").replace("~0", "~")
             if isinstance(found, dict):
                 found = cast(_Schema, found).get(key)
             elif isinstance(found, list) and key.isdecimal() and int(key) < len(cast(list[object], found)):
@@ -169,3 +169,9 @@ def _dict(value: object) -> _Schema:
 
 def _list(value: object) -> list[object]:
     return cast(list[object], value) if isinstance(value, list) else []
+
+
+def _unquoted(token: str) -> str:
+    """Percent escapes of a URI fragment (RFC 3986, section 2.1) read as UTF-8."""
+    octets = re.sub(rb"%([0-9A-Fa-f]{2})", lambda escape: bytes.fromhex(escape[1].decode()), token.encode())
+    return octets.decode(errors="replace")

@@ -91,9 +91,7 @@ class DefinitionService:
         full = request.view == pb2.DEFINITION_VIEW_FULL
         versions = _fitting([version_of(version, full) for version in found[:limit]])
         token = self._tokens.make(scope, str(versions[-1].version)) if len(versions) < len(found) else ""
-        return pb2.ListDefinitionVersionsResponse(
-            versions=versions, next_page_token=token, revision=self._now_at(call)
-        )
+        return pb2.ListDefinitionVersionsResponse(versions=versions, next_page_token=token, revision=self._now_at(call))
 
     async def _reach(self, call: Call, request: Any) -> None:
         if request.min_revision:

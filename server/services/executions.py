@@ -180,9 +180,7 @@ class ExecutionService:
         view = await self._runtime.terminate(call.caller(request), request.execution_id, request.reason)
         return control_pb2.TerminateExecutionResponse(execution=execution_of(view))
 
-    async def ResolveStep(
-        self, call: Call, request: control_pb2.ResolveStepRequest
-    ) -> control_pb2.ResolveStepResponse:
+    async def ResolveStep(self, call: Call, request: control_pb2.ResolveStepRequest) -> control_pb2.ResolveStepResponse:
         unsupported(request, "expected_sequence", "failure")
         _check_reason(request.reason)
         action = ACTIONS.get(request.action)

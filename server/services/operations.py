@@ -106,7 +106,7 @@ def limit_of(name: str, value: float) -> pb2.Limit:
     if name.endswith("_us"):
         return pb2.Limit(name=name, value=round(value / 1_000), unit="milliseconds")
     if "_seconds" in name:
-        if isinstance(value, float) and not value.is_integer():
+        if value != round(value):
             return pb2.Limit(name=name, value=round(value * 1_000), unit="milliseconds")
         return pb2.Limit(name=name, value=round(value), unit="seconds")
     return pb2.Limit(name=name, value=round(value), unit="bytes" if "_bytes" in name else "count")

@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, Final
 
 from google.protobuf.timestamp_pb2 import Timestamp
@@ -20,7 +20,7 @@ from callboard.runtime.sessions import WorkerSession
 from callboard.runtime.tasks import Frame
 from callboard.v1 import worker_service_pb2 as pb2
 
-from ..calls import Call, Calls, Stream
+from ..calls import DRAINING, Call, Calls, Stream
 from ..codec import seconds_of
 from ..codec_workers import (
     ack_of,
@@ -47,7 +47,16 @@ _HEARTBEAT: Final = re.compile(r"heartbeats\[(\d+)\]")
 class WorkerService:
     """The workers of a runtime over gRPC."""
 
-    def __init__(self, runtime: Runtime, calls: Calls, version: str, rotate_seconds: float, grace_seconds: float) -> None:
+    def __init__(
+        self,
+        runtime: Runtime,
+        calls: Calls,
+        version: str,
+        *,
+        rotate_seconds: float,
+        grace_seconds: float,
+        draining: Callable[[], bool],
+    ) -> None:
         self._dispatcher = runtime.dispatcher
         self._clock = runtime.clock
         self._calls = calls
@@ -55,8 +64,15 @@ class WorkerService:
         self._rotate_seconds = rotate_seconds
         """A stream of this age is asked to reconnect; 0: never."""
         self._grace_seconds = grace_seconds
+        self._draining = draining
+        self._sessions: set[WorkerSession] = set()
         self._payload_bytes_max = runtime.settings.payload_bytes_max
         self._cancel_grace_us = runtime.settings.decisions.cancel_grace_us
+
+    @property
+    def held(self) -> int:
+        """Tasks in the hands of workers that are connected by a stream."""
+        return sum(len(session.held) for session in self._sessions)
 
     # The stream
 
@@ -68,10 +84,12 @@ class WorkerService:
         if not message.HasField("hello"):
             raise invalid("hello", "is required in the first frame")
         session = self._dispatcher.connect(hello_of(message.hello, call.tenant, call.peer))
+        self._sessions.add(session)
         _log_worker("worker connected", session)
         try:
             await self._serve(session, stream, message, unknown)
         finally:
+            self._sessions.discard(session)
             session.disconnect()
             _log_worker("worker disconnected", session)
 
@@ -82,9 +100,7 @@ class WorkerService:
         first: pb2.WorkRequest,
         unknown: tuple[Unknown, ...],
     ) -> None:
-        await stream.write(
-            pb2.WorkResponse(welcome=welcome_of(self._dispatcher.settings, session.kept, self._version))
-        )
+        await stream.write(pb2.WorkResponse(welcome=welcome_of(self._dispatcher.settings, session.kept, self._version)))
         self._take(session, first, unknown)
         loop = asyncio.get_running_loop()
         reader = loop.create_task(self._read(session, stream))
@@ -97,6 +113,8 @@ class WorkerService:
             await stream.write(self._encode(frame))
             if reader.done():
                 reader.result()
+            elif self._draining():
+                raise Refused(DRAINING)
         finally:
             reader.cancel()
             if rotation is not None:

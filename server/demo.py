@@ -1,0 +1,5 @@
+"""placeholder"""
+
+
+async def run(data: object) -> int:
+    return 0
