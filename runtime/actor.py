@@ -50,6 +50,7 @@ from .ports import (
 )
 from .replay import HistoryDamagedError, replay, seal, take_snapshot
 from .settings import Settings
+from .suspects import Suspects
 from .telemetry import Telemetry
 from .views import ExecutionView, full_view, state_view
 
@@ -85,6 +86,7 @@ class World:
     ids: Ids
     settings: Settings
     telemetry: Telemetry | None
+    suspects: Suspects
     delivered: Callable[[int], Container[str]]
     """Paths of an execution's tasks (by its key) that workers hold."""
     bury: Callable[[ExecutionRef, int, int, Refusal], Awaitable[None]]
@@ -252,6 +254,8 @@ class Actor:
         if record is None:
             raise Refused(not_found(self.ref))
         self.key = record.key
+        if record.key == world.suspects.parked:
+            raise Refused(world.suspects.refusal())
         state, applied = await replay(world.store, self.ref, record.key)
         if not state.status.ended:
             self.plan = await world.plans.plan(self.ref.tenant, state.definition_id, state.version)
@@ -275,12 +279,16 @@ class Actor:
             return
         before = state.sequence
         batch = _Batch()
+        suspects = self._world.suspects
+        suspects.deciding(self.key)
         try:
             for letter in letters:
                 self._decide(letter, state, batch, stored)
         except Exception as error:
             await self._raised(letters, error)
             return
+        finally:
+            suspects.deciding(0)
         if batch.writes and not await self._commit(letters, state, before, batch):
             return
         await self._answer(batch)

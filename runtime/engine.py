@@ -37,6 +37,7 @@ from .settings import Settings
 from .stores.memory import MemoryStore
 from .stores.sqlite import SqliteStore
 from .supervisor import Supervisor
+from .suspects import Suspects
 from .telemetry import Telemetry
 from .tasks import DispatcherSettings, QueueInfo, WorkerInfo
 from .timers import Timers
@@ -58,6 +59,7 @@ class Runtime(Executions):
         ids: Ids,
         on_fatal: Callable[[BaseException], None] | None,
         telemetry: Telemetry | None,
+        suspects: Suspects,
     ) -> None:
         self.info = info
         self.settings = settings
@@ -78,7 +80,9 @@ class Runtime(Executions):
             settings,
             delivered=lambda key: self.dispatcher.delivered(key),
             telemetry=telemetry,
+            suspects=suspects,
         )
+        self.suspects = suspects
         offers = Offers(self.supervisor.ask, self.alarms)
         self.dispatcher = Dispatcher(
             info=info,
@@ -148,6 +152,7 @@ class Runtime(Executions):
             ids=ids or SystemIds(own_clock),
             on_fatal=on_fatal,
             telemetry=telemetry,
+            suspects=Suspects(None if store is not None or str(path) == ":memory:" else Path(f"{path}-deciding")),
         )
         try:
             await runtime.start_up()
@@ -159,6 +164,7 @@ class Runtime(Executions):
         """Take up what is open: costs O(open work), not O(executions)."""
         for listener in (self.dispatcher, self.timers, self.catalog, self.supervisor, self.feeds):
             self.journal.subscribe(listener.committed)
+        self.suspects.open()
         self.alarms.start()
         await self.dispatcher.recover()
         await self.timers.start()
@@ -187,6 +193,7 @@ class Runtime(Executions):
         await self.supervisor.close()
         await self.journal.close()
         await self.alarms.close()
+        self.suspects.close()
         await self.store.close()
 
     # Definitions, in plain words

@@ -36,6 +36,7 @@ from .ports import (
 )
 from .replay import HistoryDamagedError
 from .settings import Settings
+from .suspects import Suspects
 from .telemetry import Telemetry
 from .views import ExecutionView
 
@@ -60,6 +61,7 @@ class Supervisor:
         settings: Settings,
         delivered: Callable[[int], Container[str]],
         telemetry: Telemetry | None = None,
+        suspects: Suspects | None = None,
     ) -> None:
         self._settings = settings
         self._telemetry = telemetry
@@ -79,6 +81,7 @@ class Supervisor:
             ids=ids,
             settings=settings,
             telemetry=telemetry,
+            suspects=suspects or Suspects(),
             delivered=delivered,
             bury=self._bury,
             retry_inbox=self._retry_inbox,

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import re
 import tomllib
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, Final, TypeVar, cast
 
@@ -233,7 +233,7 @@ def _take(option: Option, found: Found, values: dict[str, Any], problems: list[s
         if not option.several:
             values[option.name] = option.read(found.value)
             return
-        given = cast(Iterable[Any], found.value) if isinstance(found.value, list | tuple) else (found.value,)
+        given: Any = found.value if isinstance(found.value, list | tuple) else (found.value,)
         values[option.name] = tuple(option.read(one) for one in given)
     except ValueError as error:
         problems.append(f"{found.place}: {error}")
