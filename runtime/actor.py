@@ -284,7 +284,7 @@ class Actor:
         try:
             for letter in letters:
                 self._decide(letter, state, batch, stored)
-        except Exception as error:
+        except Exception as error:  # noqa: BLE001 - whatever a decision raises concerns its own letters only
             await self._raised(letters, error)
             return
         finally:
@@ -325,9 +325,7 @@ class Actor:
         requests = await store.requests(self.ref.tenant, request_ids, now) if request_ids else {}
         return known, requests
 
-    def _decide(
-        self, letter: Letter, state: State, batch: _Batch, stored: tuple[set[str], dict[str, Request]]
-    ) -> None:
+    def _decide(self, letter: Letter, state: State, batch: _Batch, stored: tuple[set[str], dict[str, Request]]) -> None:
         if batch.stalled and letter.inbox_id:
             return
         repeat = _repeated(letter, batch, *stored)
@@ -464,9 +462,8 @@ class Actor:
             return
         letter = letters[0]
         refusal = Refusal(Kind.INTERNAL, "EXECUTION_POISONED", f"{type(error).__name__}: {error}")
-        log.error(
-            "command raised", exc_info=error, extra={"execution": self.ref.execution_id, "command": repr(letter.command)}
-        )
+        known = {"execution": self.ref.execution_id, "command": type(letter.command).__name__}
+        log.error("command raised", exc_info=error, extra=known)
         letter.refuse(refusal)
         if letter.inbox_id:
             await self._world.bury(self.ref, self.key, letter.inbox_id, refusal)

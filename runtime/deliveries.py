@@ -28,8 +28,8 @@ from .core.failures import TIMEOUT, Failure
 from .core.refusals import Kind, Refusal
 from .offers import Offers
 from .ports import Clock, StoreInfo
-from .telemetry import traceparent_of
 from .tasks import CancelNotice, Delivered, DispatcherSettings, Disposition
+from .telemetry import traceparent_of
 from .tokens import Token, Tokens
 
 log = logging.getLogger(__name__)

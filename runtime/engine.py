@@ -13,7 +13,7 @@ Everything but the store can be thrown away at any moment and is rebuilt from it
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncGenerator, Callable, Container
 from contextlib import asynccontextmanager
 from pathlib import Path
 
@@ -38,8 +38,8 @@ from .stores.memory import MemoryStore
 from .stores.sqlite import SqliteStore
 from .supervisor import Supervisor
 from .suspects import Suspects
-from .telemetry import Telemetry
 from .tasks import DispatcherSettings, QueueInfo, WorkerInfo
+from .telemetry import Telemetry
 from .timers import Timers
 
 _EMBEDDED = Caller()
@@ -78,7 +78,7 @@ class Runtime(Executions):
             ids,
             self.alarms,
             settings,
-            delivered=lambda key: self.dispatcher.delivered(key),
+            delivered=self._delivered,
             telemetry=telemetry,
             suspects=suspects,
         )
@@ -96,9 +96,7 @@ class Runtime(Executions):
             observe=telemetry.delivered if telemetry else None,
             spans=telemetry.task if telemetry else None,
         )
-        self.timers = Timers(
-            store=store, clock=clock, alarms=self.alarms, offers=offers, premature=self._premature
-        )
+        self.timers = Timers(store=store, clock=clock, alarms=self.alarms, offers=offers, premature=self._premature)
         self.feeds = Feeds(store, settings)
         self.publishing = Publishing(store, self.journal, self.catalog, clock)
         self.drafting = Drafting(store, self.journal, self.catalog, clock)
@@ -135,7 +133,7 @@ class Runtime(Executions):
         on_fatal: Callable[[BaseException], None] | None = None,
         telemetry: Telemetry | None = None,
         backup_before_migration: bool = True,
-    ) -> AsyncIterator[Runtime]:
+    ) -> AsyncGenerator[Runtime, None]:
         """Open a store, recover what is open in it, run until the context ends, and close in order.
 
         `path` is the database file; `:memory:` keeps everything in this process and loses it with it. Raises
@@ -169,6 +167,10 @@ class Runtime(Executions):
         await self.dispatcher.recover()
         await self.timers.start()
         await self.supervisor.recover()
+
+    def _delivered(self, key: int) -> Container[str]:
+        """Supervisor and dispatcher need each other: this is asked only once both are there."""
+        return self.dispatcher.delivered(key)
 
     def _premature(self, key: int, path: str, timer: str) -> bool:
         """A queue time-out cannot be judged while it is not known whether a worker has the task."""

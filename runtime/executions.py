@@ -6,7 +6,7 @@ Everything raises `Refused` with a published reason; nothing is answered before 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -305,7 +305,7 @@ class Executions:
         finally:
             supervisor.forget_end(ref, ended)
 
-    async def list(self, caller: Caller, filter_text: str = "", page_size: int = 0, page_token: str = "") -> Page:  # noqa: S107
+    async def list(self, caller: Caller, filter_text: str = "", page_size: int = 0, page_token: str = "") -> Page:
         """One page of executions, newest first, without their payloads."""
         limit = min(page_size or 100, self._parts.settings.page_items_max)
         if limit < 0:
@@ -314,9 +314,7 @@ class Executions:
         scope = scope_of("ListExecutions", caller.tenant, filter_text)
         tokens = PageTokens(self._parts.info.secret)
         before = tokens.number(scope, page_token)
-        records = await self._parts.store.executions(
-            msgspec.structs.replace(query, before_key=before, limit=limit + 1)
-        )
+        records = await self._parts.store.executions(msgspec.structs.replace(query, before_key=before, limit=limit + 1))
         more = len(records) > limit
         token = tokens.make(scope, str(records[limit - 1].key)) if more else ""
         return Page([basic_view(record) for record in records[:limit]], token)
@@ -331,14 +329,14 @@ class Executions:
 
     async def history(
         self, caller: Caller, execution_id: str, after_sequence: int = 0, limit: int = 1_000, bytes_max: int = 3_145_728
-    ) -> list[HistoryEvent]:
+    ) -> Sequence[HistoryEvent]:
         """One page of an execution's events."""
         record = await self._record(caller, execution_id)
         return await self._parts.feeds.history(record.key, after_sequence, limit, bytes_max)
 
     async def watch(
         self, caller: Caller, execution_id: str, after_sequence: int = 0
-    ) -> AsyncIterator[list[HistoryEvent]]:
+    ) -> AsyncIterator[Sequence[HistoryEvent]]:
         """Events as they come, from after a sequence; ends after the last."""
         record = await self._record(caller, execution_id)
         async for page in self._parts.feeds.watch(record.ref, record.key, after_sequence):
@@ -383,7 +381,7 @@ class Executions:
 
     async def dead_letters(
         self, caller: Caller, execution_id: str = "", after: int = 0, limit: int = 100
-    ) -> list[DeadLetter]:
+    ) -> Sequence[DeadLetter]:
         """Items that could not be processed, oldest first."""
         limit = min(limit, self._parts.settings.page_items_max)
         return await self._parts.store.dead_letters(caller.tenant, execution_id, after, limit)

@@ -104,5 +104,3 @@ def broken(refusal: Refusal, letters: list[Letter]) -> None:
     """Refuse all of these."""
     for letter in letters:
         letter.refuse(refusal)
-
-

@@ -54,7 +54,7 @@ def read_event(stored: StoredEvent) -> ev.Event:
         raise HistoryDamagedError(f"event {stored.sequence}: this version knows no {stored.name}")
     try:
         if _MARK in stored.payload:
-            return cast(ev.Event, msgspec.convert(revive(msgspec.json.decode(stored.payload)), ev.TYPES[stored.name]))
+            return msgspec.convert(revive(msgspec.json.decode(stored.payload)), ev.TYPES[stored.name])
         return decoder.decode(stored.payload)
     except msgspec.MsgspecError as error:
         raise HistoryDamagedError(f"event {stored.sequence}: {error}") from error

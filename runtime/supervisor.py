@@ -139,7 +139,7 @@ class Supervisor:
         context: bytes = b"{}",
         request: Request | None = None,
     ) -> asyncio.Future[Reply]:
-        """Begin a new execution; raises Refused: EXECUTION_ALREADY_EXISTS, DUPLICATE_REQUEST, DEFINITION_CHANGED, ..."""
+        """Begin a new execution; raises Refused: EXECUTION_ALREADY_EXISTS, DUPLICATE_REQUEST, LOST_RACE."""
         future: asyncio.Future[Reply] = asyncio.get_running_loop().create_future()
         letter = Letter(command, future, context, request=request, guard=guard, wants_view=True)
         if self._telemetry is not None:
@@ -258,9 +258,7 @@ class Supervisor:
             await asyncio.sleep(0)
 
     def _retry_inbox(self, ref: ExecutionRef) -> None:
-        self._alarms.at(
-            self._clock.monotonic() + self._settings.inbox_retry_seconds, lambda: self.inbox_waits(ref)
-        )
+        self._alarms.at(self._clock.monotonic() + self._settings.inbox_retry_seconds, lambda: self.inbox_waits(ref))
 
     async def _bury(self, ref: ExecutionRef, key: int, inbox_id: int, refusal: Refusal) -> None:
         if self._telemetry is not None:

@@ -8,7 +8,7 @@ lifecycle chain), `callboard.task` (a worker's attempt). They are put around the
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterable, Sequence
 from contextlib import contextmanager
 from typing import Any, Protocol
 
@@ -100,7 +100,7 @@ class Telemetry:
         answer.add_done_callback(answered)
 
     @contextmanager
-    def turn(self, ref: ExecutionRef, letters: Sequence[Traced]) -> Iterator[None]:
+    def turn(self, ref: ExecutionRef, letters: Sequence[Traced]) -> Generator[None, None, None]:
         """One turn: in the trace of its first command, linked to those of the others."""
         self._turns.record(len(letters))
         spans = [letter.span for letter in letters if letter.span is not None]
@@ -111,7 +111,7 @@ class Telemetry:
             yield
 
     @contextmanager
-    def flush(self) -> Iterator[None]:
+    def flush(self) -> Generator[None, None, None]:
         """The wait of an append for its commit."""
         with self.tracer.start_as_current_span("callboard.flush"):
             yield
@@ -119,7 +119,11 @@ class Telemetry:
     def task(self, operation: str, path: str, attempt: int, traceparent: str) -> trace.Span:
         """A span for an attempt in a worker's hands, in the trace of its execution."""
         parent = _propagator.extract({"traceparent": traceparent}) if traceparent else otel_context.Context()
-        attributes = {"callboard.operation": operation, "callboard.path": path, "callboard.attempt": attempt}
+        attributes: dict[str, str | int] = {
+            "callboard.operation": operation,
+            "callboard.path": path,
+            "callboard.attempt": attempt,
+        }
         return self.tracer.start_span("callboard.task", parent, SpanKind.PRODUCER, attributes)
 
     # Metrics

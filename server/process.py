@@ -34,7 +34,7 @@ async def serve(config: ServerConfig, telemetry: Telemetry, registered: Sequence
     for number in _SIGNALS:
         loop.add_signal_handler(number, asked, number)
     try:
-        async with serving(config, tracing=telemetry.tracing, registered=registered, on_fatal=_fatal) as server:
+        async with serving(config, telemetry=telemetry, registered=registered, on_fatal=_fatal) as server:
             info = server.runtime.info
             log.info(
                 "ready",

@@ -81,7 +81,8 @@ def unknown_fields(found: tuple[Unknown, ...]) -> Refused:
     )
     first = violations[0]
     message = f"{first.path or 'the request'} {first.message}"
-    return Refused(Refusal(Kind.INVALID, "UNKNOWN_FIELD", message, violations=violations))
+    about = "definition" if any(one.path.startswith("definition") for one in found) else ""
+    return Refused(Refusal(Kind.INVALID, "UNKNOWN_FIELD", message, violations=violations, resource_type=about))
 
 
 def _search(message: Message, path: str) -> Iterator[Unknown]:

@@ -35,7 +35,6 @@ REASONS: Final = frozenset(
 )
 """The published reasons, without their prefix."""
 
-_DEFINITION_REASONS: Final = frozenset({"INVALID_DEFINITION", "UNKNOWN_FIELD", "UNSUPPORTED"})
 _OWN_CODES: Final = {
     "HISTORY_DAMAGED": grpc.StatusCode.DATA_LOSS,
     "UNAUTHENTICATED": grpc.StatusCode.UNAUTHENTICATED,
@@ -138,7 +137,7 @@ def _build(refusal: Refusal, shown: int) -> status_pb2.Status:
     details: list[Message] = [details_pb2.ErrorInfo(reason=refusal.reason, domain=DOMAIN, metadata=metadata)]
     if violations := refusal.violations[:shown]:
         details.append(_bad_request(violations))
-        if refusal.reason in _DEFINITION_REASONS:
+        if refusal.reason == "INVALID_DEFINITION" or refusal.resource_type == "definition":
             details.append(_definition_violations(violations))
     details.extend(_standard(refusal, message))
     status = status_pb2.Status(code=code_of(refusal).value[0], message=message)

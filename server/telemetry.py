@@ -11,8 +11,11 @@ from collections.abc import Generator, Mapping
 from contextlib import contextmanager
 from typing import Final, Protocol
 
+from opentelemetry.metrics import MeterProvider
 from opentelemetry.trace import SpanKind, Tracer, TracerProvider
 from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
+
+from callboard.runtime.telemetry import Telemetry as EngineTelemetry
 
 _ENDPOINT: Final = "OTEL_EXPORTER_OTLP_ENDPOINT"
 _EXPORTERS: Final = ("otlp", "console", "none")
@@ -68,8 +71,17 @@ class Provider(Protocol):
 class Telemetry:
     """What was set up; `close` sends what is left."""
 
-    def __init__(self, tracer_provider: TracerProvider | None = None, providers: tuple[Provider, ...] = ()) -> None:
+    def __init__(
+        self,
+        tracer_provider: TracerProvider | None = None,
+        meter_provider: MeterProvider | None = None,
+        providers: tuple[Provider, ...] = (),
+    ) -> None:
         self.tracing = Tracing(tracer_provider.get_tracer("callboard.server")) if tracer_provider is not None else None
+        """Spans around calls; None: off."""
+        on = tracer_provider is not None or meter_provider is not None
+        self.engine = EngineTelemetry(tracer_provider, meter_provider) if on else None
+        """Spans and metrics within the engine; None: off, and then free."""
         self._providers = providers
 
     def close(self) -> None:
@@ -90,7 +102,8 @@ def configure(environment: Mapping[str, str], version: str) -> Telemetry:
     resource = sdk.resource(environment, version)
     tracer_provider = sdk.tracing(traces, environment, resource) if traces != "none" else None
     meter_provider = sdk.metering(metrics, environment, resource) if metrics != "none" else None
-    return Telemetry(tracer_provider, tuple(one for one in (tracer_provider, meter_provider) if one is not None))
+    providers = tuple(one for one in (tracer_provider, meter_provider) if one is not None)
+    return Telemetry(tracer_provider, meter_provider, providers)
 
 
 def exporter_of(environment: Mapping[str, str], signal: str) -> str:

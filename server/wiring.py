@@ -17,6 +17,7 @@ import gc
 import importlib
 import logging
 import os
+import socket
 import sys
 from collections.abc import AsyncGenerator, Callable, Sequence
 from contextlib import asynccontextmanager
@@ -28,7 +29,7 @@ import grpc
 from callboard.runtime.engine import Runtime
 from callboard.runtime.handlers import Operations
 from callboard.runtime.local_worker import LocalWorker
-from callboard.runtime.ports import StoreRefusedError
+from callboard.runtime.ports import Clock, Ids, StoreRefusedError
 from callboard.v1 import (
     definition_service_pb2,
     execution_service_pb2,
@@ -44,7 +45,7 @@ from .services.definitions import DefinitionService
 from .services.executions import ExecutionService
 from .services.operations import OperationService, ServerService
 from .services.workers import WorkerService
-from .telemetry import Tracing
+from .telemetry import Telemetry
 
 log = logging.getLogger("callboard.server")
 
@@ -181,19 +182,24 @@ class Server:
 async def serving(
     config: ServerConfig,
     *,
-    tracing: Tracing | None = None,
+    telemetry: Telemetry | None = None,
     registered: Sequence[Registered] = (),
     on_fatal: Callable[[BaseException], None] | None = None,
+    clock: Clock | None = None,
+    ids: Ids | None = None,
 ) -> AsyncGenerator[Server]:
-    """Start a server, serve until the context ends, drain, and give everything back. Raises ServeError."""
+    """Start a server, serve until the context ends, drain, and give everything back. Raises ServeError.
+
+    `clock` and `ids` are those of the machine unless a test brings its own.
+    """
     _prepare(config)
-    router, health, calls = Router(), Health(SERVICE_NAMES), Calls(tracing)
+    router, health, calls = Router(), Health(SERVICE_NAMES), Calls(telemetry.tracing if telemetry else None)
     transport = grpc.aio.server(options=_options(config))
     transport.add_generic_rpc_handlers((router, Probes(handlers(health, SERVICE_NAMES))))
     address = _bind(transport, config.listen)
     await transport.start()
     try:
-        async with _runtime(config, on_fatal) as runtime:
+        async with _runtime(config, on_fatal, telemetry, clock, ids) as runtime:
             server = Server(config, runtime, transport, router, health, calls, address)
             server.start(registered)
             # What is there now stays: the collector need not look through it again and again.
@@ -209,12 +215,21 @@ async def serving(
 
 
 @asynccontextmanager
-async def _runtime(config: ServerConfig, on_fatal: Callable[[BaseException], None] | None) -> AsyncGenerator[Runtime]:
+async def _runtime(
+    config: ServerConfig,
+    on_fatal: Callable[[BaseException], None] | None,
+    telemetry: Telemetry | None,
+    clock: Clock | None,
+    ids: Ids | None,
+) -> AsyncGenerator[Runtime]:
     opened = Runtime.open(
         config.database,
         settings=config.settings,
         dispatching=config.dispatching,
+        clock=clock,
+        ids=ids,
         on_fatal=on_fatal,
+        telemetry=telemetry.engine if telemetry else None,
         backup_before_migration=config.backup,
     )
     try:
@@ -258,13 +273,29 @@ def _prepare(config: ServerConfig) -> None:
 
 
 def _bind(transport: grpc.aio.Server, listen: str) -> str:
+    if listen.startswith("unix:"):
+        host, port = "", 0
+    else:
+        host, _, digits = listen.rpartition(":")
+        port = int(digits)
+        _try_port(listen, host.strip("[]"), port)
     try:
         port = transport.add_insecure_port(listen)
-    except RuntimeError:
-        raise ServeError(
-            f"cannot listen on {listen}: the port is in use, or the address is not one of this machine"
-        ) from None
-    return listen if listen.startswith("unix:") else f"{listen.rpartition(':')[0]}:{port}"
+    except RuntimeError as error:
+        raise ServeError(f"cannot listen on {listen}: {error}") from None
+    return f"{host}:{port}" if host else listen
+
+
+def _try_port(listen: str, host: str, port: int) -> None:
+    """Take the port for a moment: unlike gRPC, a socket says in one line why it cannot have it."""
+    try:
+        family, kind, protocol, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
+        with socket.socket(family, kind, protocol) as probe:
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            probe.bind(address)
+            probe.listen()
+    except OSError as error:
+        raise ServeError(f"cannot listen on {listen}: {error.strerror}") from None
 
 
 def _options(config: ServerConfig) -> list[tuple[str, Any]]:

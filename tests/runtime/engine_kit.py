@@ -13,8 +13,8 @@ from callboard.runtime.clock import ManualClock, ManualIds
 from callboard.runtime.core.failures import Failure
 from callboard.runtime.engine import Runtime
 from callboard.runtime.requests import Caller, StartRequest
-from callboard.runtime.settings import Settings
 from callboard.runtime.sessions import WorkerSession
+from callboard.runtime.settings import Settings
 from callboard.runtime.tasks import Delivered, TaskResult, WorkerHello
 
 ME = Caller()
@@ -49,7 +49,9 @@ async def engine(
 class Hands:
     """A worker whose answers follow a rule: a value, or a Failure."""
 
-    def __init__(self, runtime: Runtime, rule: Rule, *operations: str, worker_id: str = "w-1", slots: int = 100) -> None:
+    def __init__(
+        self, runtime: Runtime, rule: Rule, *operations: str, worker_id: str = "w-1", slots: int = 100
+    ) -> None:
         self.seen: list[Delivered] = []
         self.rule = rule
         self.session: WorkerSession = runtime.dispatcher.connect(
@@ -77,7 +79,7 @@ class Hands:
         self.session.disconnect()
 
 
-async def started(runtime: Runtime, definition_id: str, execution_id: str, input: Any = None) -> None:  # noqa: A002
+async def started(runtime: Runtime, definition_id: str, execution_id: str, input: Any = None) -> None:
     """Begin an execution."""
     await runtime.start(ME, StartRequest(definition_id, execution_id=execution_id, input=input))
 

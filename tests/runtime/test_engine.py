@@ -6,6 +6,8 @@ import asyncio
 from pathlib import Path
 
 import pytest
+from tests.runtime.engine_kit import LINEAR, ME, WAITING, Hands, engine, started, until
+
 from callboard.runtime.clock import ManualClock
 from callboard.runtime.core.commands import ResolveAction
 from callboard.runtime.core.failures import Failure
@@ -13,7 +15,6 @@ from callboard.runtime.core.refusals import Refused
 from callboard.runtime.ports import ExecutionRef
 from callboard.runtime.requests import Caller, StartRequest
 from callboard.runtime.settings import Settings
-from tests.runtime.engine_kit import LINEAR, ME, WAITING, Hands, engine, started, until
 
 REF = ExecutionRef("default", "x-1")
 SECOND = 1_000_000
@@ -302,7 +303,7 @@ def poison_decisions(monkeypatch: pytest.MonkeyPatch) -> None:
 
     sound = actor.decide
 
-    def decide(state, plan, command, facts, limits):  # type: ignore[no-untyped-def] # noqa: ANN001, ANN202
+    def decide(state, plan, command, facts, limits):  # type: ignore[no-untyped-def]
         if isinstance(getattr(command, "payload", None), dict):
             raise RuntimeError("poison")
         return sound(state, plan, command, facts, limits)

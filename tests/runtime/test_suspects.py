@@ -3,9 +3,10 @@
 from pathlib import Path
 
 import pytest
+from tests.runtime.engine_kit import ME, WAITING, engine, started
+
 from callboard.runtime.core.refusals import Refused
 from callboard.runtime.suspects import Suspects
-from tests.runtime.engine_kit import ME, WAITING, engine, started
 
 
 def die_deciding(path: Path, key: int) -> Suspects:

@@ -1,0 +1,189 @@
+"""Commands that start, show and list executions."""
+
+import contextlib
+from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import click
+
+from ..client import Client
+from ..models import Execution, OpenStep, Status
+from .output import compact, rfc3339
+from .session import NOT_COMPLETED, STILL_RUNNING, JsonValue, Length, Session, connected, labels
+
+FOREVER_SECONDS = 10 * 365 * 86400.0
+
+
+@click.command()
+@click.argument("definition_id", metavar="ID")
+@click.option("--input", "value", type=JsonValue(), metavar="JSON|@FILE|-", help="The input; null where not given.")
+@click.option("--id", "execution_id", default="", help="The execution's id; the server makes one where not given.")
+@click.option("--version", type=click.IntRange(min=1), help="The version; the published one where not given.")
+@click.option("--label", "label", multiple=True, callback=labels, metavar="NAME=VALUE", help="A label; repeatable.")
+@click.option(
+    "--wait",
+    type=Length(),
+    is_flag=False,
+    flag_value=FOREVER_SECONDS,
+    metavar="[TIME]",
+    help="Wait for its end, so long at the most; without a time however long it takes.",
+)
+@click.option("--reject", is_flag=True, help="Refuse where the id is in use, instead of showing what has it.")
+@connected
+async def start(
+    client: Client,
+    session: Session,
+    definition_id: str,
+    value: Any,
+    execution_id: str,
+    version: int | None,
+    label: dict[str, str],
+    wait: float | None,
+    reject: bool,
+) -> int:
+    """Start an execution of the definition ID."""
+    with _patience(session, wait):
+        execution = await client.start(
+            definition_id,
+            input=value,
+            id=execution_id,
+            version=version or 0,
+            labels=label,
+            wait=wait,
+            conflict_policy="REJECT" if reject else "RETURN_EXISTING",
+        )
+    if session.output.as_json:
+        session.output.document(execution)
+    elif wait is None:
+        session.output.say(execution.id if execution.started else f"{execution.id} (there already)")
+    else:
+        show(session, execution)
+    if wait is None:
+        return 0
+    return wait_code(execution)
+
+
+def wait_code(execution: Execution) -> int:
+    """The exit code of a command that waited."""
+    if not execution.ended:
+        return STILL_RUNNING
+    return 0 if execution.status is Status.COMPLETED else NOT_COMPLETED
+
+
+@contextlib.contextmanager
+def _patience(session: Session, wait: float | None) -> Iterator[None]:
+    """Shows a person that something is being waited for."""
+    if wait is None or not session.output.at_terminal:
+        yield
+        return
+    from rich.console import Console  # noqa: PLC0415 - slow to import, and only for people
+
+    with Console(stderr=True).status("waiting for the end ..."):
+        yield
+
+
+@click.command()
+@click.argument("execution_id", metavar="EXEC")
+@click.option("--at-sequence", type=click.IntRange(min=1), help="As it was after this event.")
+@click.option(
+    "--at-time", type=click.DateTime(["%Y-%m-%dT%H:%M:%S%z", "%Y-%m-%dT%H:%M:%S.%f%z"]), help="As it was then."
+)
+@connected
+async def get(
+    client: Client, session: Session, execution_id: str, at_sequence: int | None, at_time: datetime | None
+) -> None:
+    """Show an execution: where it stands, what it waits for, what it gave."""
+    execution = await client.get(execution_id, at_sequence=at_sequence, at_time=at_time)
+    if session.output.as_json:
+        session.output.document(execution)
+    else:
+        show(session, execution)
+
+
+def show(session: Session, execution: Execution) -> None:
+    """An execution, for people."""
+    output = session.output
+    flags = [word for word, set_ in (("paused", execution.paused), ("incident", execution.incident_count)) if set_]
+    output.facts(
+        [
+            ("execution", execution.id),
+            ("definition", f"{execution.definition_id} version {execution.version}"),
+            ("status", str(execution.status)),
+            ("state", execution.state),
+            ("flags", ", ".join(flags)),
+            ("labels", ", ".join(f"{name}={value}" for name, value in sorted(execution.labels.items()))),
+            ("started", output.moment(execution.started_at or execution.created_at)),
+            ("ended", output.moment(execution.ended_at)),
+            ("input", "" if execution.input is None else compact(execution.input)),
+            ("output", "" if execution.output is None else compact(execution.output)),
+            ("error", str(execution.error or "")),
+        ]
+    )
+    if execution.open_steps:
+        output.say("")
+        output.table(
+            ["STEP", "STATE", "WAITS FOR", "SINCE", "ATTEMPT", "NEXT"],
+            [_step(session, step) for step in execution.open_steps],
+        )
+
+
+def _step(session: Session, step: OpenStep) -> list[object]:
+    what = {"EVENT": step.event, "QUEUE": step.operation, "WORKER": step.worker_id}.get(str(step.waiting_on), "")
+    waits = " ".join(part for part in (str(step.waiting_on or ""), what) if part)
+    attempt = f"{step.attempt}/{step.max_attempts}" if step.max_attempts else step.attempt
+    return [
+        step.path,
+        step.state,
+        waits,
+        session.output.moment(step.since),
+        attempt,
+        session.output.moment(step.next_attempt_at),
+    ]
+
+
+@click.command("list")
+@click.option("--filter", "filter_", default="", metavar="CEL", help="Such as: status == 'RUNNING' && incident")
+@click.option("--order-by", default="", metavar="FIELD[ desc]", help="The newest first where not given.")
+@click.option("--limit", type=click.IntRange(min=1), help="So many at the most.")
+@connected
+async def list_executions(client: Client, session: Session, filter_: str, order_by: str, limit: int | None) -> None:
+    """List executions, the newest first."""
+    await _list(client, session, filter_, order_by, limit)
+
+
+@click.command()
+@click.option("--older-than", type=Length(), default="10m", show_default=True, metavar="TIME", help="For how long.")
+@click.option("--limit", type=click.IntRange(min=1), help="So many at the most.")
+@connected
+async def stuck(client: Client, session: Session, older_than: float, limit: int | None) -> None:
+    """List executions that have not ended and in which nothing has happened for a while, the quietest first."""
+    before = rfc3339(datetime.now(UTC) - timedelta(seconds=older_than))
+    filter_ = f'status in ["PENDING", "RUNNING", "REVERTING"] && updated_at < timestamp("{before}")'
+    await _list(client, session, filter_, "updated_at", limit)
+
+
+async def _list(client: Client, session: Session, filter_: str, order_by: str, limit: int | None) -> None:
+    found: list[Execution] = []
+    async with contextlib.aclosing(_generator(client, filter_, order_by)) as executions:
+        async for execution in executions:
+            found.append(execution)
+            if session.output.as_json:
+                session.output.line(execution)
+            if limit and len(found) >= limit:
+                break
+    if session.output.as_json:
+        return
+    columns = ["ID", "DEFINITION", "VERSION", "STATUS", "STATE", "INCIDENTS", "STARTED", "UPDATED"]
+    session.output.table(columns, [_row(session, item) for item in found])
+
+
+async def _generator(client: Client, filter_: str, order_by: str) -> Any:
+    async for execution in client.list(filter_, order_by=order_by):
+        yield execution
+
+
+def _row(session: Session, item: Execution) -> list[object]:
+    started, updated = session.output.moment(item.created_at), session.output.moment(item.updated_at)
+    incidents = item.incident_count or ""
+    return [item.id, item.definition_id, item.version, item.status, item.state, incidents, started, updated]

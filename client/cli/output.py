@@ -1,0 +1,159 @@
+"""How answers look: JSON for programs, tables and colours for people at a terminal, tabs where there is none."""
+
+import base64
+import dataclasses
+import json
+import sys
+from collections.abc import Iterable, Sequence
+from datetime import UTC, datetime, timedelta
+from enum import Enum
+from typing import Any
+
+import click
+
+_STYLES = {
+    "COMPLETED": "green",
+    "SUCCEEDED": "green",
+    "PUBLISHED": "green",
+    "RUNNING": "cyan",
+    "FAILED": "red",
+    "REVERT_FAILED": "red",
+    "REVERTED": "yellow",
+    "REVERTING": "yellow",
+    "PARKED": "yellow",
+    "CANCELLED": "magenta",
+    "TERMINATED": "magenta",
+}
+
+
+@dataclasses.dataclass(frozen=True)
+class Output:
+    """Standard output, for one command."""
+
+    as_json: bool = False
+
+    @property
+    def at_terminal(self) -> bool:
+        """Whether a person is looking."""
+        return not self.as_json and sys.stdout.isatty()
+
+    def document(self, value: Any) -> None:
+        """One JSON document: over several lines at a terminal, else in one."""
+        click.echo(to_json(value, indent=2 if sys.stdout.isatty() else None))
+
+    def line(self, value: Any) -> None:
+        """One JSON document of several, in one line."""
+        click.echo(to_json(value))
+        sys.stdout.flush()
+
+    def say(self, text: str) -> None:
+        """A sentence for people; nothing where JSON was asked for."""
+        if not self.as_json:
+            click.echo(text)
+
+    def styled(self, word: str) -> str:
+        """A status, in its colour where a person is looking."""
+        return click.style(word, fg=_STYLES.get(word)) if self.at_terminal else word
+
+    def moment(self, moment: datetime | None) -> str:
+        """A time: as people say it at a terminal, else RFC 3339."""
+        if moment is None:
+            return ""
+        return ago(moment) if self.at_terminal else rfc3339(moment)
+
+    def clock(self, moment: datetime | None) -> str:
+        """A time of the day where a person is looking, else RFC 3339."""
+        if moment is None:
+            return ""
+        return moment.astimezone().strftime("%H:%M:%S.%f")[:-3] if self.at_terminal else rfc3339(moment)
+
+    def table(self, columns: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
+        """Rows under headings: a table at a terminal, else lines with tabs between."""
+        if not self.at_terminal:
+            for row in [columns, *rows]:
+                click.echo("\t".join(_flat(cell) for cell in row))
+            return
+        from rich.console import Console  # noqa: PLC0415 - slow to import, and only for people
+        from rich.table import Table  # noqa: PLC0415
+        from rich.text import Text  # noqa: PLC0415
+
+        table = Table(box=None, header_style="bold", pad_edge=False)
+        for column in columns:
+            table.add_column(column, overflow="fold")
+        for row in rows:
+            table.add_row(*[Text(_flat(cell), style=_STYLES.get(_flat(cell), "")) for cell in row])
+        Console().print(table)
+
+    def facts(self, facts: Iterable[tuple[str, object]]) -> None:
+        """Names with what they are, those that are nothing left out."""
+        shown = [(name, _flat(value)) for name, value in facts if value not in ("", None, {}, ())]
+        width = max((len(name) for name, _ in shown), default=0)
+        for name, value in shown:
+            click.echo(f"{name.ljust(width)}  {self.styled(value)}")
+
+
+def _flat(value: object) -> str:
+    return "" if value is None else str(value).replace("\t", " ").replace("\n", " ")
+
+
+def rfc3339(moment: datetime) -> str:
+    """A moment in UTC, to the microsecond."""
+    return moment.astimezone(UTC).isoformat().replace("+00:00", "Z")
+
+
+def ago(moment: datetime) -> str:
+    """How far a moment is from now, as people say it."""
+    seconds = (datetime.now(UTC) - moment).total_seconds()
+    return f"in {length(-seconds)}" if seconds < 0 else f"{length(seconds)} ago"
+
+
+def length(seconds: float) -> str:
+    """A length of time in its two largest units."""
+    if seconds < 60:
+        return f"{seconds:.1f}s" if seconds < 10 else f"{seconds:.0f}s"
+    whole = int(seconds)
+    units = [("d", 86400), ("h", 3600), ("m", 60), ("s", 1)]
+    parts = [
+        f"{whole // size % (10**9 if unit == 'd' else {'h': 24, 'm': 60, 's': 60}[unit])}{unit}" for unit, size in units
+    ]
+    shown = [part for part in parts if not part.startswith("0") or part.strip("0dhms")]
+    return "".join(shown[:2])
+
+
+def compact(value: Any, limit: int = 100) -> str:
+    """A value as JSON in one line, cut for people."""
+    text = to_json(value)
+    return text if len(text) <= limit else text[: limit - 1] + "…"
+
+
+def to_json(value: Any, indent: int | None = None) -> str:
+    """JSON text of an answer: integers as numbers, times in RFC 3339, lengths of time such as `1.5s`, bytes that are
+    hashes in hexadecimal, other bytes in base64."""
+    return json.dumps(_plain(value), ensure_ascii=False, indent=indent)
+
+
+def _plain(value: Any) -> Any:
+    match value:
+        case Enum():
+            return value.value
+        case datetime():
+            return rfc3339(value)
+        case timedelta():
+            return f"{value.total_seconds():.6f}".rstrip("0").rstrip(".") + "s"
+        case bytes():
+            return value.hex()
+        case dict():
+            return {str(name): _plain(item) for name, item in value.items()}
+        case list() | tuple():
+            return [_plain(item) for item in value]
+        case _ if dataclasses.is_dataclass(value) and not isinstance(value, type):
+            return _record(value)
+        case _:
+            return value
+
+
+def _record(value: Any) -> dict[str, Any]:
+    fields = {field.name: getattr(value, field.name) for field in dataclasses.fields(value)}
+    if type(value).__name__ == "Opaque":
+        return {"content_type": fields["content_type"], "data_base64": base64.b64encode(fields["data"]).decode()}
+    return {name: _plain(item) for name, item in fields.items()}
