@@ -102,6 +102,7 @@ class Connection:
     ) -> None:
         self.address = address
         self.timeout = seconds(timeout)
+        self.looks_for = self.timeout if retry_for is None else min(seconds(retry_for), self.timeout)
         self._retry_for = None if retry_for is None else seconds(retry_for)
         self._metadata = caller_metadata(tenant, user)
         self.channel = open_channel(address)

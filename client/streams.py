@@ -11,7 +11,7 @@ from grpc import aio
 from callboard.v1 import execution_events_pb2 as events_pb
 from callboard.v1 import execution_service_pb2 as pb
 
-from .channel import backoff, reopens
+from .channel import Connection, backoff, reopens
 from .codec import Seconds
 from .decoding import decode
 from .errors import CallboardError, Unreachable, from_status
@@ -134,7 +134,7 @@ class StreamCalls(ExecutionCalls):
         """
         window = _Window(starts, outstanding)
         filling = asyncio.ensure_future(window.fill())
-        patience = _Patience(self._connection.timeout)
+        patience = _Patience(self._connection)
         try:
             while not window.done:
                 window.send_again()
@@ -173,7 +173,7 @@ class StreamCalls(ExecutionCalls):
         Ends after the last event of an ended execution. A stream that breaks is opened again after the last event
         seen; raises `CallboardError` when no server answers within the client's timeout.
         """
-        patience = _Patience(self._connection.timeout)
+        patience = _Patience(self._connection)
         while True:
             request = events_pb.WatchExecutionRequest(execution_id=execution_id, after_sequence=after_sequence)
             call = self._executions.WatchExecution(request, metadata=self._connection.metadata())
@@ -191,15 +191,18 @@ class StreamCalls(ExecutionCalls):
 
 
 class _Patience:
-    """How long a stream is opened again and again: until `limit` seconds have passed since it last worked."""
+    """How long a stream is opened again and again: for the client's timeout since it last worked, or as long as the
+    client looks for a server where it has not worked yet."""
 
-    def __init__(self, limit: float) -> None:
-        self._limit = limit
+    def __init__(self, connection: Connection) -> None:
+        self._connection = connection
+        self._limit = connection.looks_for
         self._since = 0.0
         self._pauses = backoff()
 
     def restored(self) -> None:
         """The stream works."""
+        self._limit = self._connection.timeout
         if self._since:
             self._since = 0.0
             self._pauses = backoff()

@@ -30,8 +30,11 @@ class DispatcherSettings(msgspec.Struct, frozen=True):
     tasks_per_worker_max: int = 10_000
     """The largest window a worker gets, whatever it asks for."""
     operations_per_worker_max: int = 1_000
+    """Operations that one worker may offer."""
     tasks_per_frame_max: int = 1_000
+    """Tasks in one frame to a worker."""
     acks_per_frame_max: int = 5_000
+    """Acknowledgements in one frame to a worker."""
     inputs_per_read_max: int = 64
     """Inputs fetched from the store at a time for one worker."""
     frame_bytes_max: int = 3 * 1024 * 1024
@@ -41,7 +44,9 @@ class DispatcherSettings(msgspec.Struct, frozen=True):
     settled_tokens_max: int = 65_536
     """Tokens of ended deliveries remembered, to answer a repeat without asking the execution."""
     recovery_page_tasks: int = 1_000
+    """Open tasks read at a time at start."""
     poll_wait_seconds_max: float = 60.0
+    """Longest wait of one PollTasks."""
 
 
 class WorkerHello(msgspec.Struct, frozen=True):

@@ -1,13 +1,17 @@
 """Commands that steer executions, and the dead letters."""
 
-from typing import Any
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
 
 import click
 
-from ..client import Client
 from ..models import Execution
 from .output import compact
 from .session import JsonValue, Session, connected, fail
+
+if TYPE_CHECKING:
+    from ..client import Client
 
 _EXECUTION = click.argument("execution_id", metavar="EXEC")
 _REASON = click.option("--reason", default="", help="Why, for people and the history.")

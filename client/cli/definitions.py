@@ -1,15 +1,19 @@
 """Commands about definitions."""
 
+from __future__ import annotations
+
 import sys
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 import click
 
-from ..client import Client
 from ..errors import CallboardError, Unreachable
 from ..models import DefinitionSummary, Published
 from .session import REFUSED, USAGE, Session, complain, connected, refuse
+
+if TYPE_CHECKING:
+    from ..client import Client
 
 _FILES = click.argument("files", nargs=-1, required=True, metavar="FILE...")
 
@@ -37,7 +41,7 @@ async def _each(client: Client, session: Session, files: tuple[str, ...], *, val
     code = 0
     for name in files:
         try:
-            text = sys.stdin.read() if name == "-" else Path(name).read_text("utf-8")
+            text = _text(name)
         except (OSError, UnicodeDecodeError) as error:
             complain(f"{name}: {getattr(error, 'strerror', None) or error}")
             code = USAGE
@@ -54,6 +58,10 @@ async def _each(client: Client, session: Session, files: tuple[str, ...], *, val
             continue
         _show(session, source, published, validate_only)
     return code
+
+
+def _text(name: str) -> str:
+    return sys.stdin.read() if name == "-" else Path(name).read_text("utf-8")
 
 
 def _show(session: Session, source: str, published: Published, validate_only: bool) -> None:
@@ -83,22 +91,13 @@ async def definitions(client: Client, session: Session, definition_id: str | Non
     if session.output.as_json:
         session.output.document(found)
         return
-    session.output.table(["ID", "STATE", "PUBLISHED", "LATEST", "UPDATED", "DESCRIPTION"], map(_row(session), found))
+    columns = ["ID", "STATE", "PUBLISHED", "LATEST", "UPDATED", "DESCRIPTION"]
+    session.output.table(columns, [_row(session, item) for item in found])
 
 
-def _row(session: Session) -> Any:
-    def row(item: DefinitionSummary) -> list[object]:
-        published = item.published_version or ""
-        return [
-            item.id,
-            item.state,
-            published,
-            item.latest_version,
-            session.output.moment(item.updated_at),
-            item.description,
-        ]
-
-    return row
+def _row(session: Session, item: DefinitionSummary) -> list[object]:
+    updated = session.output.moment(item.updated_at)
+    return [item.id, item.state, item.published_version or "", item.latest_version, updated, item.description]
 
 
 async def _versions(client: Client, session: Session, definition_id: str) -> None:

@@ -1,20 +1,22 @@
 """Commands that hand events in and show those that have happened."""
 
+from __future__ import annotations
+
 from collections.abc import AsyncIterator
-from typing import Any
+from typing import TYPE_CHECKING, Any, cast
 
 import click
 
-from ..client import Client
 from ..models import Event
 from .output import compact
 from .session import JsonValue, Session, connected
 
+if TYPE_CHECKING:
+    from ..client import Client
+
 _EXECUTION = click.argument("execution_id", metavar="EXEC")
 _EVENT = click.argument("event", metavar="EVENT")
-_PAYLOAD = click.option(
-    "--payload", type=JsonValue(), metavar="JSON|@FILE|-", help="Its payload; null where not given."
-)
+_PAYLOAD = click.option("--payload", type=JsonValue(), metavar="JSON|@FILE|-", help="Null where not given.")
 _EVENT_ID = click.option("--event-id", default="", help="Makes the event count once.")
 _AFTER = click.option("--after", type=click.IntRange(min=0), default=0, metavar="SEQUENCE", help="Only later events.")
 
@@ -31,12 +33,11 @@ async def submit(client: Client, session: Session, execution_id: str, event: str
     if session.output.as_json:
         session.output.document(submitted)
         return
-    became = (
-        "was processed before" if submitted.duplicate else "is kept for a later step" if submitted.kept else "taken"
-    )
-    session.output.say(
-        f"{event} {became}; {execution_id} is {submitted.execution.status} ({submitted.execution.state})"
-    )
+    became = "is kept for a later step" if submitted.kept else "is taken"
+    if submitted.duplicate:
+        became = "had been processed before"
+    execution = submitted.execution
+    session.output.say(f"{event} {became}; {execution.id} is {execution.status} ({execution.state})")
 
 
 @click.command()
@@ -51,9 +52,8 @@ async def enqueue(client: Client, session: Session, execution_id: str, event: st
     if session.output.as_json:
         session.output.document(enqueued)
         return
-    session.output.say(
-        f"{event} {'had been accepted before' if enqueued.duplicate else 'accepted'} as {enqueued.event_id}"
-    )
+    became = "had been accepted before" if enqueued.duplicate else "is accepted"
+    session.output.say(f"{event} {became} as {enqueued.event_id}")
 
 
 @click.command()
@@ -62,7 +62,11 @@ async def enqueue(client: Client, session: Session, execution_id: str, event: st
 @connected
 async def history(client: Client, session: Session, execution_id: str, after: int) -> None:
     """List the events of an execution, in order."""
-    await _print(session, client.history(execution_id, after_sequence=after))
+    events = client.history(execution_id, after_sequence=after)
+    if session.output.as_json:
+        await session.output.array(events)
+    else:
+        await _print(session, events)
 
 
 @click.command()
@@ -71,21 +75,23 @@ async def history(client: Client, session: Session, execution_id: str, after: in
 @connected
 async def watch(client: Client, session: Session, execution_id: str, after: int) -> None:
     """Print the events of an execution as they happen, from the first one, until it has ended."""
-    await _print(session, client.watch(execution_id, after_sequence=after))
+    events = client.watch(execution_id, after_sequence=after)
+    if not session.output.as_json:
+        await _print(session, events)
+        return
+    async for event in events:
+        session.output.line(event)
 
 
 async def _print(session: Session, events: AsyncIterator[Event]) -> None:
     async for event in events:
-        if session.output.as_json:
-            session.output.line(event)
-        else:
-            session.output.say(event_line(session, event))
+        session.output.say(event_line(session, event))
 
 
 def event_line(session: Session, event: Event) -> str:
     """One event in one line: when, what, where, and what there is to know about it."""
-    payload = event.payload if isinstance(event.payload, dict) else {}
-    known: dict[str, Any] = {str(name): value for name, value in payload.items()}
+    # By the contract an event's payload is an object.
+    known = dict(cast("dict[str, Any]", event.payload or {}))
     path = str(known.pop("path", known.pop("step_path", "")) or "")
     moved = f"  [{event.from_state} -> {event.to_state}]" if event.from_state != event.to_state else ""
     rest = {name: value for name, value in known.items() if value not in (None, "", [], {})}

@@ -1,17 +1,22 @@
 """Commands that start, show and list executions."""
 
+from __future__ import annotations
+
 import contextlib
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Generator
 from datetime import UTC, datetime, timedelta
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
-from ..client import Client
 from ..models import Execution, OpenStep, Status
 from .output import compact, rfc3339
 from .session import NOT_COMPLETED, STILL_RUNNING, JsonValue, Length, Session, connected, labels
 
+if TYPE_CHECKING:
+    from ..client import Client
+
+_RFC3339 = ["%Y-%m-%dT%H:%M:%S%z", "%Y-%m-%dT%H:%M:%S.%f%z"]
 FOREVER_SECONDS = 10 * 365 * 86400.0
 
 
@@ -72,7 +77,7 @@ def wait_code(execution: Execution) -> int:
 
 
 @contextlib.contextmanager
-def _patience(session: Session, wait: float | None) -> Iterator[None]:
+def _patience(session: Session, wait: float | None) -> Generator[None]:
     """Shows a person that something is being waited for."""
     if wait is None or not session.output.at_terminal:
         yield
@@ -122,24 +127,16 @@ def show(session: Session, execution: Execution) -> None:
     )
     if execution.open_steps:
         output.say("")
-        output.table(
-            ["STEP", "STATE", "WAITS FOR", "SINCE", "ATTEMPT", "NEXT"],
-            [_step(session, step) for step in execution.open_steps],
-        )
+        columns = ["STEP", "STATE", "WAITS FOR", "SINCE", "ATTEMPT", "NEXT"]
+        output.table(columns, [_step(session, step) for step in execution.open_steps])
 
 
 def _step(session: Session, step: OpenStep) -> list[object]:
     what = {"EVENT": step.event, "QUEUE": step.operation, "WORKER": step.worker_id}.get(str(step.waiting_on), "")
     waits = " ".join(part for part in (str(step.waiting_on or ""), what) if part)
     attempt = f"{step.attempt}/{step.max_attempts}" if step.max_attempts else step.attempt
-    return [
-        step.path,
-        step.state,
-        waits,
-        session.output.moment(step.since),
-        attempt,
-        session.output.moment(step.next_attempt_at),
-    ]
+    since, next_attempt = session.output.moment(step.since), session.output.moment(step.next_attempt_at)
+    return [step.path, step.state, waits, since, attempt, next_attempt]
 
 
 @click.command("list")
@@ -164,23 +161,21 @@ async def stuck(client: Client, session: Session, older_than: float, limit: int 
 
 
 async def _list(client: Client, session: Session, filter_: str, order_by: str, limit: int | None) -> None:
-    found: list[Execution] = []
-    async with contextlib.aclosing(_generator(client, filter_, order_by)) as executions:
-        async for execution in executions:
-            found.append(execution)
-            if session.output.as_json:
-                session.output.line(execution)
-            if limit and len(found) >= limit:
-                break
+    executions = _limited(client.list(filter_, order_by=order_by, page_size=min(limit or 100, 100)), limit)
     if session.output.as_json:
+        await session.output.array(executions)
         return
     columns = ["ID", "DEFINITION", "VERSION", "STATUS", "STATE", "INCIDENTS", "STARTED", "UPDATED"]
-    session.output.table(columns, [_row(session, item) for item in found])
+    session.output.table(columns, [_row(session, item) async for item in executions])
 
 
-async def _generator(client: Client, filter_: str, order_by: str) -> Any:
-    async for execution in client.list(filter_, order_by=order_by):
+async def _limited(executions: AsyncIterator[Execution], limit: int | None) -> AsyncIterator[Execution]:
+    count = 0
+    async for execution in executions:
         yield execution
+        count += 1
+        if count == limit:
+            return
 
 
 def _row(session: Session, item: Execution) -> list[object]:

@@ -1,7 +1,6 @@
 """The `callboard` command and the table of its commands, each found by name and loaded when it is used."""
 
 from importlib import import_module
-from typing import Any
 
 import click
 
@@ -43,7 +42,7 @@ class LazyGroup(click.Group):
         module, help_line, attribute = _COMMANDS[cmd_name]
         if module == "local":
             return local_command(attribute)
-        command: Any = getattr(import_module(f".{module}", __package__), attribute)
+        command: click.Command = getattr(import_module(f".{module}", __package__), attribute)
         command.help = command.help or help_line
         return command
 

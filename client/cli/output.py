@@ -4,10 +4,10 @@ import base64
 import dataclasses
 import json
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import AsyncIterator, Iterable, Sequence
 from datetime import UTC, datetime, timedelta
 from enum import Enum
-from typing import Any
+from typing import Any, cast
 
 import click
 
@@ -45,6 +45,14 @@ class Output:
         """One JSON document of several, in one line."""
         click.echo(to_json(value))
         sys.stdout.flush()
+
+    async def array(self, values: AsyncIterator[Any]) -> None:
+        """One JSON array, one member a line, printed as they come."""
+        before = "["
+        async for value in values:
+            click.echo(f"{before}\n{to_json(value)}", nl=False)
+            before = ","
+        click.echo("\n]" if before == "," else "[]")
 
     def say(self, text: str) -> None:
         """A sentence for people; nothing where JSON was asked for."""
@@ -111,13 +119,12 @@ def length(seconds: float) -> str:
     """A length of time in its two largest units."""
     if seconds < 60:
         return f"{seconds:.1f}s" if seconds < 10 else f"{seconds:.0f}s"
-    whole = int(seconds)
-    units = [("d", 86400), ("h", 3600), ("m", 60), ("s", 1)]
-    parts = [
-        f"{whole // size % (10**9 if unit == 'd' else {'h': 24, 'm': 60, 's': 60}[unit])}{unit}" for unit, size in units
-    ]
-    shown = [part for part in parts if not part.startswith("0") or part.strip("0dhms")]
-    return "".join(shown[:2])
+    minutes, whole = divmod(int(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    days, hours = divmod(hours, 24)
+    if days:
+        return f"{days}d{hours}h"
+    return f"{hours}h{minutes}m" if hours else f"{minutes}m{whole}s"
 
 
 def compact(value: Any, limit: int = 100) -> str:
@@ -143,9 +150,10 @@ def _plain(value: Any) -> Any:
         case bytes():
             return value.hex()
         case dict():
-            return {str(name): _plain(item) for name, item in value.items()}
+            members: dict[Any, Any] = value
+            return {str(name): _plain(item) for name, item in members.items()}
         case list() | tuple():
-            return [_plain(item) for item in value]
+            return [_plain(item) for item in cast("list[Any]", value)]
         case _ if dataclasses.is_dataclass(value) and not isinstance(value, type):
             return _record(value)
         case _:

@@ -58,7 +58,7 @@ def connected(function: Callable[..., Coroutine[Any, Any, int | None]]) -> Calla
     @click.option("--json", "as_json", is_flag=True, help="One JSON document, or one a line, on standard output.")
     @click.pass_context
     @functools.wraps(function)
-    def run(ctx: click.Context, **options: Any) -> None:
+    def run(ctx: click.Context, /, **options: Any) -> None:
         given: dict[str, Any] = ctx.obj or {}
         session = Session(
             address=_first(ctx, "address", options.pop("address"), given) or "127.0.0.1:7519",
@@ -100,10 +100,6 @@ def _run(function: Callable[..., Coroutine[Any, Any, int | None]], session: Sess
         return USAGE
     except KeyboardInterrupt:
         return 130
-    except BrokenPipeError:
-        # Whoever was reading has gone. Python would complain once more when it flushes at exit.
-        sys.stdout = None  # type: ignore[assignment]
-        return REFUSED
 
 
 def complain(message: str) -> None:
@@ -168,7 +164,7 @@ class JsonValue(click.ParamType[Any]):
     @staticmethod
     def _text(value: str) -> str:
         if value == "-":
-            return click.get_text_stream("stdin").read()
+            return sys.stdin.read()
         return Path(value[1:]).read_text("utf-8") if value.startswith("@") else value
 
 

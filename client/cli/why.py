@@ -1,12 +1,18 @@
 """`callboard why`: what an execution is waiting for, in sentences, put together from its open steps, its incidents and
 the queues of the operations it needs."""
 
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
 import click
 
-from ..client import Client
 from ..models import Execution, Incident, IncidentKind, OpenStep, Queue, WaitingOn
 from .output import ago, length, rfc3339
 from .session import Session, connected
+
+if TYPE_CHECKING:
+    from ..client import Client
 
 _DECISIONS = {
     IncidentKind.STEP_PARKED: "It failed for good and is parked",
@@ -56,9 +62,8 @@ def explain(execution: Execution, queues: dict[str, Queue]) -> list[str]:
         said.append("It is paused: nothing goes on until someone resumes it.")
     said.extend(_incident(execution, incident) for incident in execution.incidents)
     parked = {incident.step_path for incident in execution.incidents}
-    for step in execution.open_steps:
-        if step.waiting_on is not WaitingOn.STEPS and step.path not in parked:
-            said.append(_step(step, queues))
+    waiting = [step for step in execution.open_steps if step.waiting_on is not WaitingOn.STEPS]
+    said.extend(_step(step, queues) for step in waiting if step.path not in parked)
     if len(execution.open_steps) < execution.open_step_count:
         said.append(f"And {execution.open_step_count - len(execution.open_steps)} more steps are open.")
     if len(said) == 1:

@@ -1,18 +1,22 @@
 """Commands about queues and workers, and the one that is a worker."""
 
+from __future__ import annotations
+
 import asyncio
 import signal
 import sys
 from importlib import import_module
 from pathlib import Path
 from types import ModuleType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
-from ..client import Client
 from .output import length
 from .session import Length, Session, complain, connected
+
+if TYPE_CHECKING:
+    from ..client import Client
 
 
 @click.command()
@@ -68,11 +72,9 @@ async def workers(client: Client, session: Session) -> None:
 @click.option("--id", "worker_id", default="", help="The worker's id; made from host and process where not given.")
 @click.option("--build", default="", help="The build of the handlers, for people.")
 @click.option("--max-in-flight", type=click.IntRange(min=1), help="How many tasks at a time.")
-@click.option(
-    "--drain-timeout", type=Length(), default="30s", show_default=True, help="How long to finish what is there."
-)
+@click.option("--drain-timeout", type=Length(), default="30s", show_default=True, help="For what is there.")
 @click.pass_context
-def worker(ctx: click.Context, module: str, address: str | None, tenant: str | None, **options: Any) -> None:
+def worker(ctx: click.Context, /, module: str, address: str | None, tenant: str | None, **options: Any) -> None:
     """Run a worker with the operations of MODULE, such as `shop.handlers`, until it is interrupted; then it drains.
 
     MODULE has an Operations registry: the attribute `operations`, or the only registry in it. It is looked for in the
