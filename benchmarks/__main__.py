@@ -33,7 +33,9 @@ def parse(arguments: Sequence[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--seconds", type=_seconds, default=3.0, help="length of one closed loop (default 3)")
     parser.add_argument("--rounds", type=_positive, default=3, help="rounds to take the median of (default 3)")
     parser.add_argument("--worker", choices=("stub", "client"), default="stub", help="bare stubs (default), or Worker")
-    parser.add_argument("--profile", action="store_true", help="one round under cProfile; the figures do not count")
+    parser.add_argument(
+        "--profile", action="store_true", help="one round with the event loop under cProfile; figures do not count"
+    )
     parser.add_argument("--bounds-only", action="store_true", help="only E and S")
     parser.add_argument("--json", action="store_true", help="only the lines of JSON on stdout")
     options = parser.parse_args(arguments)
@@ -104,6 +106,7 @@ def run(options: argparse.Namespace) -> tuple[Report, list[Bounds]]:
                     report.add(case.key, _between(*taken[-2:]), numbers)
                 if profile is not None and profile.exists():
                     print(f"{case.key}\n{top_functions(profile)}", file=sys.stderr)
+                    profile.unlink()
     return report, taken
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import signal
 import sqlite3
 import tempfile
 import time
@@ -30,6 +31,7 @@ BULK_SECONDS_MAX = 300.0
 DORMANT = 100_000
 DORMANT_WOKEN = 100
 HANDLERS = "benchmarks.handlers"
+_PROFILE_SECONDS_MAX = 10.0
 
 Numbers = dict[str, float]
 
@@ -77,10 +79,23 @@ class Session:
     def _serve(self) -> Process:
         return serve(self.data, handlers=self._handlers, profile=self._options.profile)
 
-    def begin(self) -> None:
-        """Wait until it serves, and publish the definitions."""
+    def begin(self, definition: str) -> None:
+        """Wait until it serves, and publish the case's definition."""
         self.address = self.server.address()
-        self.ask("publish", RUN_MARGIN_SECONDS)
+        self.ask("publish", RUN_MARGIN_SECONDS, definition=definition)
+
+    @contextlib.contextmanager
+    def profiled(self) -> Iterator[None]:
+        """The server's profiler is on, if it has one."""
+        path = self._options.profile
+        if path is not None:
+            self.server.signal(signal.SIGUSR1)
+        yield
+        if path is not None:
+            self.server.signal(signal.SIGUSR2)
+            deadline = time.perf_counter() + _PROFILE_SECONDS_MAX
+            while not path.exists() and time.perf_counter() < deadline:
+                time.sleep(0.1)
 
     def restart(self) -> float:
         """A new server over the same data, after the last one ended; seconds until it says that it serves."""
@@ -118,11 +133,11 @@ class Session:
 
 
 @contextlib.contextmanager
-def _session(client: Process, options: Options, handlers: str = "") -> Iterator[Session]:
+def _session(client: Process, options: Options, definition: str, handlers: str = "") -> Iterator[Session]:
     with tempfile.TemporaryDirectory(prefix="callboard-benchmark-") as folder:
         session = Session(Path(folder) / "data", client, options, handlers)
         try:
-            session.begin()
+            session.begin(definition)
             yield session
         finally:
             session.server.stop()
@@ -145,9 +160,9 @@ Measured = tuple[Numbers, list[str]]
 
 def _loop(case: Case, client: Process, options: Options) -> Measured:
     """W1 to W4 and the hot execution: a closed loop for some seconds."""
-    in_server = case.place == "server"
+    in_server, definition = case.place == "server", WORKLOADS[case.workload].definition
     with contextlib.ExitStack() as stack:
-        session = stack.enter_context(_session(client, options, HANDLERS if in_server else ""))
+        session = stack.enter_context(_session(client, options, definition, HANDLERS if in_server else ""))
         numbers: Numbers = {}
         _put(numbers, "idle_mb", session.server.memory_mb())
         processes = {"server": session.server, "client": client}
@@ -156,7 +171,8 @@ def _loop(case: Case, client: Process, options: Options) -> Measured:
         pages = database_bytes(session.database)
         warm = session.window(case, min(WARM_UP_SECONDS, options.seconds))
         before = {name: process.usage() for name, process in processes.items()}
-        window = session.window(case, options.seconds)
+        with session.profiled():
+            window = session.window(case, options.seconds)
         _loop_numbers(numbers, case, window)
         for name, process in processes.items():
             _costs(numbers, name, process, before[name], window.finished * WORKLOADS[case.workload].steps)
@@ -192,7 +208,7 @@ def _waiting(case: Case, client: Process, options: Options) -> Measured:
     definition = "bench-single" if tasks else "bench-signal"
     numbers: Numbers = {}
     with contextlib.ExitStack() as stack:
-        session = stack.enter_context(_session(client, options))
+        session = stack.enter_context(_session(client, options, definition))
         idle = session.server.memory_mb()
         failures = session.failures("start", definition=definition, prefix="wait-", count=case.size)
         live = session.server.memory_mb()
@@ -215,7 +231,7 @@ def _waiting(case: Case, client: Process, options: Options) -> Measured:
 def _rebuild(_case: Case, client: Process, options: Options) -> Measured:
     """W6: one execution of 2,000 steps, replayed by the engine's own code outside of the server, then woken in it."""
     with contextlib.ExitStack() as stack:
-        session = stack.enter_context(_session(client, options))
+        session = stack.enter_context(_session(client, options, "bench-long"))
         stack.enter_context(running(worker(session.address, options.worker)))
         began = time.perf_counter()
         session.ask("long", BULK_SECONDS_MAX, execution_id="long-0", seconds=BULK_SECONDS_MAX)
@@ -234,7 +250,7 @@ def _rebuild(_case: Case, client: Process, options: Options) -> Measured:
 def _dormant(case: Case, client: Process, options: Options) -> Measured:
     """W7: a store with so many executions asleep; how soon and how big the server is, before and after it woke some."""
     numbers: Numbers = {}
-    with _session(client, options) as session:
+    with _session(client, options, "bench-signal") as session:
         failures = session.failures("start", definition="bench-signal", prefix="dormant-", count=1)
         session.server.stop()
         numbers["fill_seconds"] = asyncio.run(stores.multiply(session.database, "dormant-", case.size))
@@ -264,7 +280,7 @@ def database_bytes(path: Path) -> int:
 
 def durability(client: Process, options: Options) -> dict[str, object]:
     """The settings in force, as the server says them and as its database file does."""
-    with _session(client, options) as session:
+    with _session(client, options, "bench-single") as session:
         info = session.ask("info", RUN_MARGIN_SECONDS)
         with contextlib.closing(sqlite3.connect(f"{session.database.as_uri()}?mode=ro", uri=True)) as connection:
             info["journal_mode"] = connection.execute("PRAGMA journal_mode").fetchone()[0]

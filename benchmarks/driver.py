@@ -34,8 +34,8 @@ async def _stream(command: Answer, _channel: grpc.aio.Channel) -> Answer:
     return {"milliseconds": await bounds.stream_round_trip(command["address"], command["seconds"])}
 
 
-async def _publish(_command: Answer, channel: grpc.aio.Channel) -> Answer:
-    await Load(channel).publish()
+async def _publish(command: Answer, channel: grpc.aio.Channel) -> Answer:
+    await Load(channel).publish(command["definition"])
     return {}
 
 

@@ -132,6 +132,10 @@ class Process:
             return None
         return int(entry.split()[0]) * 1024 / 1e6
 
+    def signal(self, number: signal.Signals) -> None:
+        """Any other signal."""
+        self._popen.send_signal(number)
+
     def kill(self) -> None:
         """End it without a word, as a power cut would."""
         self._popen.kill()
@@ -166,8 +170,8 @@ def running(process: Process) -> Iterator[Process]:
 
 def serve(data: Path, *, handlers: str = "", profile: Path | None = None) -> Process:
     """`callboard serve` on a free port of the loopback, over this data directory."""
-    profiler = ["-m", "cProfile", "-o", str(profile)] if profile is not None else []
-    arguments = [sys.executable, *profiler, "-m", "callboard.server"]
+    module = ["benchmarks.profiled", str(profile)] if profile is not None else ["callboard.server"]
+    arguments = [sys.executable, "-m", *module]
     arguments += ["--data", str(data), "--listen", "127.0.0.1:0"]
     if handlers:
         arguments += ["--handlers", handlers]

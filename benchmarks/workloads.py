@@ -127,12 +127,11 @@ class Load:
         self._definitions: definition_grpc.DefinitionServiceAsyncStub = definition_grpc.DefinitionServiceStub(channel)
         self._ids = Ids()
 
-    async def publish(self) -> None:
-        """All definitions."""
-        for name, text in definitions.SOURCES.items():
-            source = violations_pb.SourceText(name=f"{name}.yaml", text=text)
-            request = definition_pb.PublishDefinitionRequest(source=source)
-            await self._definitions.PublishDefinition(request, timeout=CALL_SECONDS_MAX)
+    async def publish(self, name: str) -> None:
+        """One of the definitions."""
+        source = violations_pb.SourceText(name=f"{name}.yaml", text=definitions.SOURCES[name])
+        request = definition_pb.PublishDefinitionRequest(source=source)
+        await self._definitions.PublishDefinition(request, timeout=CALL_SECONDS_MAX)
 
     @contextlib.asynccontextmanager
     async def rounds(self, workload: str, way: str) -> AsyncIterator[Callable[[], Awaitable[None]]]:

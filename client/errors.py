@@ -52,7 +52,8 @@ class CallboardError(Exception):
         self.retry_after_seconds = retry_after_seconds
 
     def __str__(self) -> str:
-        return "\n  ".join([f"{self.reason}: {self.message}", *map(str, self.violations)])
+        news = [str(violation) for violation in self.violations if violation.message not in self.message]
+        return "\n  ".join([f"{self.reason}: {self.message}", *news])
 
 
 class Unreachable(CallboardError):

@@ -50,7 +50,7 @@ def start_request(
         labels=labels,
         conflict_policy=f"CONFLICT_POLICY_{conflict_policy}",
         unique_key=unique_key,
-        unique_policy=f"UNIQUE_POLICY_{unique_policy}",
+        unique_policy=f"UNIQUE_POLICY_{unique_policy}" if unique_key else None,
         wait=None if wait is None else encode_duration(min(seconds(wait), WAIT_SECONDS_MAX)),
         min_revision=min_revision,
         request_id=request_id or new_request_id(),

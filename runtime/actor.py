@@ -16,26 +16,25 @@ import asyncio
 import logging
 from collections.abc import Awaitable, Callable, Container, Sequence
 from contextlib import nullcontext
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any, Protocol, cast
 
 import msgspec
 
+from .batch import Batch, head_of, not_found, repeated, start_refusal
 from .core.commands import Command, Facts, Proceed, Start, Submit
 from .core.decide import Accepted, decide
-from .core.effects import Continue, Effect
+from .core.effects import Continue
 from .core.plan import Plan
 from .core.refusals import Kind, Refusal, Refused
 from .core.state import State
-from .core.values import decode, encode
+from .core.values import decode
 from .mailbox import Letter, Mailbox, Reply
 from .ports import (
     Clock,
     Committed,
-    DefinitionGuard,
     ExecutionAppend,
     ExecutionRef,
-    Head,
     Ids,
     InboxKind,
     InboxRow,
@@ -43,8 +42,8 @@ from .ports import (
     Outcome,
     Request,
     Snapshot,
+    StorageFailedError,
     Store,
-    StoredEvent,
     Why,
     Write,
 )
@@ -97,27 +96,6 @@ class World:
     """The actor is idle, or gone."""
     activations: asyncio.Semaphore
     """Bounds how many executions are read at one time."""
-
-
-@dataclass(slots=True)
-class _Batch:
-    """What one turn has decided so far."""
-
-    events: list[StoredEvent] = field(default_factory=list[StoredEvent])
-    effects: list[Effect] = field(default_factory=list[Effect])
-    consumed: list[int] = field(default_factory=list[int])
-    requests: list[Request] = field(default_factory=list[Request])
-    guard: DefinitionGuard | None = None
-    answers: list[tuple[Letter, Reply | Refusal]] = field(default_factory=list[tuple[Letter, Reply | Refusal]])
-    buried: list[tuple[int, Refusal]] = field(default_factory=list[tuple[int, Refusal]])
-    event_ids: set[str] = field(default_factory=set[str])
-    stalled: bool = False
-    """An inbox row cannot be worked off now: those behind it have to wait, so that their order stays."""
-
-    @property
-    def writes(self) -> bool:
-        """Whether there is anything to append."""
-        return bool(self.events or self.effects or self.consumed or self.requests)
 
 
 class Actor:
@@ -199,7 +177,7 @@ class Actor:
         worth = self._tail_events >= self._world.settings.sleep_tail_events_min
         if state is None or not worth or state.status.ended or not self.key:
             return None
-        return self._append(state, _Batch(), state.sequence, take_snapshot(state))
+        return self._append(state, Batch(), state.sequence, take_snapshot(state))
 
     # The loop
 
@@ -219,6 +197,8 @@ class Actor:
         except HistoryDamagedError as error:
             log.error("execution cannot be replayed", extra={"execution": self.ref.execution_id, "cause": str(error)})
             self._give_up(Refusal(Kind.INTERNAL, "HISTORY_DAMAGED", str(error)))
+        except StorageFailedError as error:
+            self._give_up(Refusal(Kind.UNAVAILABLE, "STORAGE_UNAVAILABLE", f"the storage failed: {error}"))
         except Exception as error:
             log.exception("actor failed", extra={"execution": self.ref.execution_id})
             self._give_up(Refusal(Kind.INTERNAL, "INTERNAL", f"{type(error).__name__}: {error}"))
@@ -269,8 +249,18 @@ class Actor:
         if not letters:
             return
         telemetry = self._world.telemetry
-        with telemetry.turn(self.ref, letters) if telemetry is not None else nullcontext():
-            await self._work_off(letters)
+        try:
+            with telemetry.turn(self.ref, letters) if telemetry is not None else nullcontext():
+                await self._work_off(letters)
+        except Exception:
+            self._broken_off(letters)
+            raise
+
+    def _broken_off(self, letters: list[Letter]) -> None:
+        """Part of a turn failed: nobody may be left without an answer."""
+        self._forget()
+        self._inbox_waits = self._inbox_waits or any(letter.inbox_id for letter in letters)
+        self.mailbox.put_back([letter for letter in letters if not (letter.inbox_id or letter.future.done())])
 
     async def _work_off(self, letters: list[Letter]) -> None:
         stored = await self._stored(letters)
@@ -278,7 +268,7 @@ class Actor:
         if state is None:
             return
         before = state.sequence
-        batch = _Batch()
+        batch = Batch()
         suspects = self._world.suspects
         suspects.deciding(self.key)
         try:
@@ -325,10 +315,10 @@ class Actor:
         requests = await store.requests(self.ref.tenant, request_ids, now) if request_ids else {}
         return known, requests
 
-    def _decide(self, letter: Letter, state: State, batch: _Batch, stored: tuple[set[str], dict[str, Request]]) -> None:
+    def _decide(self, letter: Letter, state: State, batch: Batch, stored: tuple[set[str], dict[str, Request]]) -> None:
         if batch.stalled and letter.inbox_id:
             return
-        repeat = _repeated(letter, batch, *stored)
+        repeat = repeated(letter, batch, *stored)
         if repeat is not None:
             batch.answers.append((letter, repeat))
             if letter.inbox_id:
@@ -346,7 +336,7 @@ class Actor:
             return
         self._accept(letter, state, batch, decision, facts.now)
 
-    def _accept(self, letter: Letter, state: State, batch: _Batch, accepted: Accepted, now: int) -> None:
+    def _accept(self, letter: Letter, state: State, batch: Batch, accepted: Accepted, now: int) -> None:
         batch.events += seal(state, accepted, now, letter.context, self.ref.tenant)
         batch.effects += accepted.effects
         if accepted.left:
@@ -362,7 +352,7 @@ class Actor:
         kept = type(letter.command) is Submit and sequence in state.kept
         batch.answers.append((letter, Reply(sequence=sequence, kept=kept)))
 
-    async def _commit(self, letters: list[Letter], state: State, before: int, batch: _Batch) -> bool:
+    async def _commit(self, letters: list[Letter], state: State, before: int, batch: Batch) -> bool:
         """Append and say whether it is on disk; if not, the letters have been taken care of."""
         append = self._append(state, batch, before, self._snapshot_due(state, batch))
         self.appending = self.appending or asyncio.get_running_loop().create_future()
@@ -370,11 +360,6 @@ class Actor:
             telemetry = self._world.telemetry
             with telemetry.flush() if telemetry is not None else nullcontext():
                 outcome = await self._world.journal.write(append)
-        except Exception:
-            self._forget()
-            self._inbox_waits = self._inbox_waits or any(letter.inbox_id for letter in letters)
-            self.mailbox.put_back(letters)
-            raise
         finally:
             self._appended()
         if isinstance(outcome, Committed):
@@ -390,7 +375,7 @@ class Actor:
             self.appending.set_result(None)
             self.appending = None
 
-    def _append(self, state: State, batch: _Batch, before: int, snapshot: Snapshot | None) -> ExecutionAppend:
+    def _append(self, state: State, batch: Batch, before: int, snapshot: Snapshot | None) -> ExecutionAppend:
         return ExecutionAppend(
             ref=self.ref,
             key=self.key,
@@ -404,7 +389,7 @@ class Actor:
             guard=batch.guard,
         )
 
-    def _snapshot_due(self, state: State, batch: _Batch) -> Snapshot | None:
+    def _snapshot_due(self, state: State, batch: Batch) -> Snapshot | None:
         """A snapshot when enough events *and* more bytes than the last one's size have come since."""
         self._tail_events += len(batch.events)
         self._tail_bytes += sum(len(event.payload) for event in batch.events)
@@ -416,7 +401,7 @@ class Actor:
         self._snapshot_bytes = len(snapshot.data)
         return snapshot
 
-    async def _answer(self, batch: _Batch) -> None:
+    async def _answer(self, batch: Batch) -> None:
         view: ExecutionView | None = None
         for letter, answer in batch.answers:
             if isinstance(answer, Refusal):
@@ -474,68 +459,3 @@ def _seen(future: asyncio.Future[Any]) -> None:
     """Nobody waits for this one: its exception has been dealt with."""
     if not future.cancelled():
         future.exception()
-
-
-def _repeated(
-    letter: Letter, batch: _Batch, event_ids: set[str], requests: dict[str, Request]
-) -> Reply | Refusal | None:
-    """The answer to a command that was carried out before; None: it is new."""
-    if letter.request is not None:
-        request_id = letter.request.request_id
-        earlier = requests.get(request_id) or next((r for r in batch.requests if r.request_id == request_id), None)
-        if earlier is not None:
-            same = earlier.fingerprint == letter.request.fingerprint
-            return Reply(duplicate=True) if same else request_reused(request_id)
-    if letter.event_id and (letter.event_id in event_ids or letter.event_id in batch.event_ids):
-        return Reply(duplicate=True)
-    return None
-
-
-def request_reused(request_id: str) -> Refusal:
-    """The same request id came with another request."""
-    return Refusal(
-        Kind.INVALID, "REQUEST_ID_REUSED", f"request_id {request_id} was used with another request within the last 24 h"
-    )
-
-
-def not_found(ref: ExecutionRef) -> Refusal:
-    """There is no such execution."""
-    return Refusal(
-        Kind.NOT_FOUND,
-        "EXECUTION_NOT_FOUND",
-        f"there is no execution {ref.execution_id}",
-        resource_type="execution",
-        resource=ref.execution_id,
-    )
-
-
-def start_refusal(ref: ExecutionRef, lost: Lost) -> Refusal:
-    """What a start is told; the engine looks at the reason and decides again, or answers with what exists."""
-    reasons = {
-        Why.EXISTS: (Kind.EXISTS, "EXECUTION_ALREADY_EXISTS"),
-        Why.DUPLICATE_REQUEST: (Kind.EXISTS, "DUPLICATE_REQUEST"),
-        Why.REVISION: (Kind.RACE, "LOST_RACE"),
-    }
-    kind, reason = reasons.get(lost.why, (Kind.INTERNAL, "INTERNAL"))
-    metadata: dict[str, str] = {}
-    if lost.stored is not None:
-        metadata = {"identity": lost.stored.identity, "fingerprint": lost.stored.fingerprint.hex()}
-    message = lost.message or lost.why.value
-    return Refusal(kind, reason, message, metadata, resource_type="execution", resource=ref.execution_id)
-
-
-def head_of(state: State) -> Head:
-    """The listing projection of a state."""
-    return Head(
-        status=state.status.value,
-        state=state.state,
-        definition_id=state.definition_id,
-        version=state.version,
-        labels=encode(cast(Any, state.labels)) if state.labels else b"{}",
-        sequence=state.sequence,
-        hash=state.hash,
-        started_at=state.started_at,
-        updated_at=state.updated_at,
-        ended_at=state.ended_at,
-        incidents=len(state.incidents),
-    )

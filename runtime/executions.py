@@ -12,7 +12,8 @@ from typing import Any
 
 import msgspec
 
-from .actor import Writer, not_found, request_reused
+from .actor import Writer
+from .batch import not_found, request_reused
 from .catalog import Catalog, Published
 from .core.commands import Cancel, Command, Resolve, ResolveAction, Start, Submit, Terminate
 from .core.refusals import Kind, Refusal, Refused

@@ -15,6 +15,7 @@ import msgspec
 from .core import events as ev
 from .core.decide import Accepted
 from .core.evolve import evolve
+from .core.failures import TIMEOUT, WORKER_LOST
 from .core.history import event_hash
 from .core.state import State
 from .core.values import OPAQUE_KEY, encode, revive
@@ -135,6 +136,36 @@ async def replay(
         await asyncio.sleep(0)  # a long history must not hold up the others
     return state, applied
 
+
+async def was_answered(source: HistorySource, key: int, path: str, attempt: int) -> bool:
+    """Whether a worker's answer to this attempt of a step is in the history.
+
+    It reads the history up to that answer, as the state forgets earlier attempts and what was in finished scopes.
+    """
+    named, after, failed = encode(path), 0, 0
+    while page := await source.events(key, after, PAGE_EVENTS, PAGE_BYTES):
+        for stored in page:
+            if stored.name not in _ANSWERS or named not in stored.payload:
+                continue
+            event = read_event(stored)
+            if isinstance(event, ev.StepRetryScheduled):
+                if event.path == path and event.attempt == attempt:
+                    return event.failure.type not in _NO_ANSWER
+                failed = max(failed, event.attempt) if event.path == path else failed
+            elif isinstance(event, ev.StepCompleted) and event.path == path:
+                return attempt > failed
+            elif isinstance(event, ev.StepFailed | ev.StepParked) and event.path == path and attempt > failed:
+                return event.failure.type not in _NO_ANSWER
+        after = page[-1].sequence
+        await asyncio.sleep(0)
+    return False
+
+
+_ANSWERS = frozenset(
+    kind.__name__ for kind in (ev.StepCompleted, ev.StepRetryScheduled, ev.StepFailed, ev.StepParked)
+)
+_NO_ANSWER = frozenset({TIMEOUT, WORKER_LOST})
+"""Types of the failures with which the engine ends an attempt itself."""
 
 _LAST = frozenset(kind.__name__ for kind in ev.TERMINAL)
 

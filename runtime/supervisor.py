@@ -34,7 +34,7 @@ from .ports import (
     Store,
     Write,
 )
-from .replay import HistoryDamagedError
+from .replay import HistoryDamagedError, was_answered
 from .settings import Settings
 from .suspects import Suspects
 from .telemetry import Telemetry
@@ -43,8 +43,6 @@ from .views import ExecutionView
 log = logging.getLogger("callboard.supervisor")
 
 INBOX_PAGE = 1_000
-
-_ANSWERED = frozenset({StepState.SUCCEEDED, StepState.FAILED, StepState.RETRYING})
 
 
 class Supervisor:
@@ -184,7 +182,9 @@ class Supervisor:
         """Whether this attempt ended with a worker's answer, as the history says."""
         actor = await self._settled(ref)
         run = actor.state.runs.get(path) if actor.state is not None else None
-        return run is not None and run.attempt == attempt and run.state in _ANSWERED
+        if run is not None and run.attempt == attempt and run.error is None:
+            return run.state is StepState.SUCCEEDED
+        return bool(actor.key) and await was_answered(self._store, actor.key, path, attempt)
 
     def end_of(self, ref: ExecutionRef) -> asyncio.Future[ExecutionView | None]:
         """A future that the commit which ends this execution resolves; cancel it to stop waiting.

@@ -14,6 +14,8 @@ from .session import JsonValue, Session, connected
 if TYPE_CHECKING:
     from ..client import Client
 
+# What the rest of the line says already, or only programs care for; --json has it all.
+_UNTOLD = frozenset({"step", "state", "closes", "due", "attempt_timeout", "total_timeout", "queue_timeout"})
 _EXECUTION = click.argument("execution_id", metavar="EXEC")
 _EVENT = click.argument("event", metavar="EVENT")
 _PAYLOAD = click.option("--payload", type=JsonValue(), metavar="JSON|@FILE|-", help="Null where not given.")
@@ -94,7 +96,7 @@ def event_line(session: Session, event: Event) -> str:
     known = dict(cast("dict[str, Any]", event.payload or {}))
     path = str(known.pop("path", known.pop("step_path", "")) or "")
     moved = f"  [{event.from_state} -> {event.to_state}]" if event.from_state != event.to_state else ""
-    rest = {name: value for name, value in known.items() if value not in (None, "", [], {})}
+    rest = {name: value for name, value in known.items() if name not in _UNTOLD and value not in (None, "", [], {})}
     more = f"  {compact(rest, 120)}" if rest else ""
     name = session.output.styled(event.event_name)
     return f"{event.sequence:>4}  {session.output.clock(event.created_at)}  {name:<24}  {path}{moved}{more}".rstrip()

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from ..client import Client
 
 _RFC3339 = ["%Y-%m-%dT%H:%M:%S%z", "%Y-%m-%dT%H:%M:%S.%f%z"]
+_COLUMNS = ["ID", "DEFINITION", "VERSION", "STATUS", "STATE", "INCIDENTS", "STARTED", "UPDATED"]
 FOREVER_SECONDS = 10 * 365 * 86400.0
 
 
@@ -157,7 +158,15 @@ async def stuck(client: Client, session: Session, older_than: float, limit: int 
     """List executions that have not ended and in which nothing has happened for a while, the quietest first."""
     before = rfc3339(datetime.now(UTC) - timedelta(seconds=older_than))
     filter_ = f'status in ["PENDING", "RUNNING", "REVERTING"] && updated_at < timestamp("{before}")'
-    await _list(client, session, filter_, "updated_at", limit)
+    quietest = sorted([item async for item in client.list(filter_)], key=_quiet_since)[:limit]
+    if session.output.as_json:
+        session.output.document(quietest)
+    else:
+        session.output.table(_COLUMNS, [_row(session, item) for item in quietest])
+
+
+def _quiet_since(execution: Execution) -> datetime:
+    return execution.updated_at or datetime.max.replace(tzinfo=UTC)
 
 
 async def _list(client: Client, session: Session, filter_: str, order_by: str, limit: int | None) -> None:
@@ -165,8 +174,7 @@ async def _list(client: Client, session: Session, filter_: str, order_by: str, l
     if session.output.as_json:
         await session.output.array(executions)
         return
-    columns = ["ID", "DEFINITION", "VERSION", "STATUS", "STATE", "INCIDENTS", "STARTED", "UPDATED"]
-    session.output.table(columns, [_row(session, item) async for item in executions])
+    session.output.table(_COLUMNS, [_row(session, item) async for item in executions])
 
 
 async def _limited(executions: AsyncIterator[Execution], limit: int | None) -> AsyncIterator[Execution]:

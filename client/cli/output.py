@@ -150,7 +150,7 @@ def _plain(value: Any) -> Any:
         case bytes():
             return value.hex()
         case dict():
-            members: dict[Any, Any] = value
+            members = cast("dict[str, Any]", value)
             return {str(name): _plain(item) for name, item in members.items()}
         case list() | tuple():
             return [_plain(item) for item in cast("list[Any]", value)]

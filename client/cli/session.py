@@ -109,13 +109,16 @@ def complain(message: str) -> None:
 
 def refuse(error: Any) -> None:
     """Says on standard error why the server refused: located violations one a line, as compilers do."""
-    for violation in error.violations:
+    message = error.message
+    news = [violation for violation in error.violations if violation.message not in message]
+    located = [violation for violation in error.violations if violation.line]
+    for violation in error.violations if news or located else ():
         click.echo(str(violation), err=True)
-    if error.metadata:
-        more = ", ".join(f"{key}={value}" for key, value in sorted(error.metadata.items()))
-        complain(f"{error.reason}: {error.message} ({more})")
-    else:
-        complain(f"{error.reason}: {error.message}")
+    if located and not news:
+        # The message would say the same once more, in one long line.
+        message = f"{len(error.violations)} violation{'s' if len(error.violations) > 1 else ''}"
+    more = ", ".join(f"{key}={value}" for key, value in sorted(error.metadata.items()))
+    complain(f"{error.reason}: {message}" + (f" ({more})" if more else ""))
 
 
 def fail(message: str) -> NoReturn:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+from tests.core.rows import Rows
+
 from callboard.runtime.core import commands as cmd
 from callboard.runtime.core import events as ev
 from callboard.runtime.core.compiler import compile_definition
@@ -17,7 +19,6 @@ from callboard.runtime.core.refusals import Refusal
 from callboard.runtime.core.state import Run, State, Status
 from callboard.runtime.core.turn import Limits
 from callboard.runtime.loader import load
-from tests.core.rows import Rows
 
 START = 1_750_000_000_000_000
 SECOND = 1_000_000

@@ -1,10 +1,12 @@
-"""Properties of any execution: replayed state is live state, rows are what the state says, no command raises, it ends."""
+"""Properties of any execution: replayed state is live state, rows are what it says, nothing raises, it ends."""
 
 from typing import Any, cast
 
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from tests.core.flow import TASK, Flow, of_steps
+from tests.core.worlds import INPUT, bring_to_an_end, definitions, live
 
 from callboard.runtime.core.evolve import evolve
 from callboard.runtime.core.state import STATUS_TRANSITIONS, STEP_TRANSITIONS, State
@@ -12,8 +14,6 @@ from callboard.runtime.core.turn import Limits
 from callboard.runtime.core.values import Opaque, encode
 from callboard.runtime.ports import StoredEvent
 from callboard.runtime.replay import read_event, read_snapshot, take_snapshot
-from tests.core.flow import TASK, Flow, of_steps
-from tests.core.worlds import INPUT, bring_to_an_end, definitions, live
 
 
 def stored(flow: Flow) -> list[StoredEvent]:
@@ -35,8 +35,8 @@ def from_snapshot(flow: Flow, sequence: int) -> State:
     history = stored(flow)
     early = apply(State(execution_id=flow.state.execution_id), history[:sequence])
     kept = read_snapshot(take_snapshot(early))
-    assert kept == early
-    return apply(cast(State, kept), history[sequence:])
+    assert kept is not None and kept == early
+    return apply(kept, history[sequence:])
 
 
 @settings(suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large])

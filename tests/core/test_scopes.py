@@ -3,11 +3,12 @@
 from typing import Any
 
 import pytest
+from tests.core.flow import SECOND, TASK, Flow, of_steps
 
+from callboard.runtime.core.events import StepScheduled
 from callboard.runtime.core.failures import EXPRESSION_ERROR, Failure
 from callboard.runtime.core.state import Status, StepState
 from callboard.runtime.core.turn import Limits
-from tests.core.flow import SECOND, TASK, Flow, of_steps
 
 
 def started(*lines: str, rest: str = "", given: Any = None, **limits: int) -> Flow:
@@ -42,14 +43,18 @@ def test_a_list_whose_last_step_is_skipped_gives_null() -> None:
 
 
 def test_a_container_whose_condition_is_false_runs_nothing() -> None:
-    flow = started(f"id: seq, when: 'false', sequence: {{steps: [{tasks('a')}]}}", "id: b, set: {v: '${has(steps.seq.result)}'}")
+    flow = started(
+        f"id: seq, when: 'false', sequence: {{steps: [{tasks('a')}]}}", "id: b, set: {v: '${has(steps.seq.result)}'}"
+    )
     assert (flow.run("seq").state, flow.state.output) == (StepState.SKIPPED, {"v": False})
     assert "seq/a" not in flow.state.runs
 
 
 @pytest.mark.parametrize(("given", "output"), [(1, "one"), (2, "two"), (3, "else")])
 def test_the_first_case_that_holds_is_taken(given: int, output: str) -> None:
-    cases = "{when: 'input == 1', steps: [{id: a, set: {v: one}}]}, {when: 'input <= 2', steps: [{id: b, set: {v: two}}]}"
+    cases = (
+        "{when: 'input == 1', steps: [{id: a, set: {v: one}}]}, {when: 'input <= 2', steps: [{id: b, set: {v: two}}]}"
+    )
     flow = started(f"id: pick, switch: {{cases: [{cases}], default: [{{id: c, set: {{v: else}}}}]}}", given=given)
     assert flow.state.output == {"v": output}
 
@@ -65,7 +70,9 @@ def test_all_values_of_a_set_see_the_state_before() -> None:
 
 
 def test_variables_cannot_grow_deeper_than_json_may_be() -> None:
-    flow = started("id: a, set: {x: 0}", each("input", "{id: b, set: {x: ['${vars.x}']}}"), given=list(range(200)))
+    flow = started(
+        "id: a, set: {x: 0}", each("input", "{id: b, set: {x: ['${vars.x}']}}"), given=list(range(200))
+    ).proceed()
     assert flow.error.type == EXPRESSION_ERROR
 
 
@@ -143,10 +150,12 @@ def test_nothing_begins_in_a_closing_scope_after_a_restart() -> None:
 
 def test_a_failure_further_out_takes_the_waiting_over() -> None:
     inner = branches(tasks("a"), tasks("b")) + ", on_error: [{steps: [{id: h, set: {}}]}]"
-    flow = started(f"id: outer, parallel: {{branches: [{{id: in, steps: [{{{inner}}}]}}, {{id: out, steps: [{tasks('c')}]}}]}}")
-    b = "outer/in/par/b1/b"
-    flow.hold(b).fail("outer/in/par/b0/a")
-    assert list(flow.rows.timers) == [("outer/in/par", "grace")]
+    flow = started(
+        f"id: outer, parallel: {{branches: [{{id: inner, steps: [{{{inner}}}]}}, {{id: out, steps: [{tasks('c')}]}}]}}"
+    )
+    b = "outer/inner/par/b1/b"
+    flow.hold(b).fail("outer/inner/par/b0/a")
+    assert list(flow.rows.timers) == [("outer/inner/par", "grace")]
     flow.fail("outer/out/c", "Outer")
     assert list(flow.rows.timers) == [("outer", "grace")]
     assert flow.complete(b).error.type == "Outer"
@@ -169,7 +178,9 @@ def test_branches_that_have_not_begun_do_not_begin_in_a_failed_or_handled_scope(
 
 
 def test_items_are_done_each_by_itself_and_forgotten() -> None:
-    flow = started(each("input", f"{{id: a, {TASK[:-1]}, input: {{i: '${{index}}', v: '${{item}}'}}}}}}"), given=["x", "y"])
+    flow = started(
+        each("input", f"{{id: a, {TASK[:-1]}, input: {{i: '${{index}}', v: '${{item}}'}}}}}}"), given=["x", "y"]
+    )
     assert flow.open == ["each[0]/a", "each[1]/a"]
     flow.complete("each[1]/a", 2)
     assert [path for path in flow.state.runs if "[1]" in path] == []
@@ -184,7 +195,9 @@ def test_so_many_items_at_once() -> None:
 
 
 def test_no_items_no_steps() -> None:
-    flow = started(each("input", tasks("a")), "id: z, set: {r: '${steps.each.result}', f: '${steps.each.failures}'}", given=[])
+    flow = started(
+        each("input", tasks("a")), "id: z, set: {r: '${steps.each.result}', f: '${steps.each.failures}'}", given=[]
+    )
     assert flow.state.output == {"r": [], "f": []}
 
 
@@ -197,30 +210,40 @@ def test_items_whose_steps_are_all_immediate(more: str) -> None:
 
 
 def test_wide_and_long_do_not_recurse() -> None:
-    flow = started(each("input", "{id: a, set: {n: '${item}'}}, {id: b, set: {n: '${index}'}}"), given=[0] * 1_500, turn_events_max=100_000)
+    flow = started(
+        each("input", "{id: a, set: {n: '${item}'}}, {id: b, set: {n: '${index}'}}"),
+        given=[0] * 1_500,
+        turn_events_max=100_000,
+    )
     assert (flow.status, len(flow.state.output)) == (Status.COMPLETED, 1_500)
 
 
 def test_collect_makes_the_items_value() -> None:
-    line = each("input", f"{{id: a, {TASK}}}, {{id: b, set: {{v: '${{item}}'}}}}", "collect: [\"${item}\", \"${index}\", \"${steps.a.result}\", \"${result.v}\", \"${vars.v}\"]")
+    line = each(
+        "input",
+        f"{{id: a, {TASK}}}, {{id: b, set: {{v: '${{item}}'}}}}",
+        'collect: ["${item}", "${index}", "${steps.a.result}", "${result.v}", "${vars.v}"]',
+    )
     flow = started(line, given=["x"]).complete("each[0]/a", 7)
     assert flow.state.output == [["x", 0, 7, "x", "x"]]
 
 
 def test_collect_sees_a_skipped_last_step_as_null() -> None:
-    line = each("input", "{id: a, when: 'item > 1', set: {v: 1}}", "collect: [\"${result}\", \"${has(steps.a.result)}\"]")
+    line = each("input", "{id: a, when: 'item > 1', set: {v: 1}}", 'collect: ["${result}", "${has(steps.a.result)}"]')
     assert started(line, given=[1, 2]).state.output == [[None, False], [{"v": 1}, True]]
 
 
 def test_collect_sees_what_the_last_step_has_come_to() -> None:
     handled = f"{{id: a, {TASK}, on_error: [{{steps: [{{id: h, set: {{v: 1}}}}]}}]}}"
-    flow = started(each("input", handled, "collect: [\"${result}\", \"${steps.a.error.type}\"]"), given=[0]).fail("each[0]/a")
+    flow = started(each("input", handled, 'collect: ["${result}", "${steps.a.error.type}"]'), given=[0]).fail(
+        "each[0]/a"
+    )
     assert flow.state.output == [[{"v": 1}, "Broken"]]
 
 
 @pytest.mark.parametrize(("action", "value"), [("SKIP", [None]), ("COMPLETE", [5])])
 def test_collect_applies_to_what_an_operator_decides(action: str, value: Any) -> None:
-    line = each("input", f"{{id: a, {TASK}, retry: {{on_exhausted: PARK}}}}", "collect: [\"${result}\"]")
+    line = each("input", f"{{id: a, {TASK}, retry: {{on_exhausted: PARK}}}}", 'collect: ["${result}"]')
     flow = started(line, given=[0]).fail("each[0]/a").resolve("each[0]/a", action, 5)
     assert flow.state.output == [value]
 
@@ -241,9 +264,19 @@ CONTINUE = "on_item_error: CONTINUE"
 
 
 def test_going_on_without_failed_items() -> None:
-    flow = started(each("input", tasks("a"), CONTINUE), "id: z, set: {r: '${steps.each.result}', f: '${steps.each.failures}'}", given=["x", "y"])
+    flow = started(
+        each("input", tasks("a"), CONTINUE),
+        "id: z, set: {r: '${steps.each.result}', f: '${steps.each.failures}'}",
+        given=["x", "y"],
+    )
     flow.fail("each[0]/a").complete("each[1]/a", 2)
-    failures = [{"index": 0, "item": "x", "error": {"type": "Broken", "message": "each[0]/a broke", "details": None, "retryable": True}}]
+    failures = [
+        {
+            "index": 0,
+            "item": "x",
+            "error": {"type": "Broken", "message": "each[0]/a broke", "details": None, "retryable": True},
+        }
+    ]
     assert flow.state.output == {"r": [None, 2], "f": failures}
 
 
@@ -272,12 +305,13 @@ def test_an_item_that_closes_holds_the_next_back() -> None:
 
 
 def test_nested_items_have_their_paths_and_names() -> None:
-    inner = f"{{id: in, foreach: {{items: outer.l, as: x, steps: [{{id: a, {TASK[:-1]}, input: ['${{outer.n}}', '${{x}}', '${{index}}']}}}}]}}}}"
+    step = f"{{id: a, {TASK[:-1]}, input: ['${{outer.n}}', '${{x}}', '${{index}}']}}}}"
+    inner = f"{{id: inner, foreach: {{items: outer.l, as: x, steps: [{step}]}}}}"
     flow = started(each("input", inner, "as: outer"), given=[{"n": "p", "l": [1]}, {"n": "q", "l": [2, 3]}])
-    assert flow.open == ["each[0]/in[0]/a", "each[1]/in[0]/a", "each[1]/in[1]/a"]
-    inputs = [event.input for event in flow.last if getattr(event, "operation", "")]
+    assert flow.open == ["each[0]/inner[0]/a", "each[1]/inner[0]/a", "each[1]/inner[1]/a"]
+    inputs = [event.input for event in flow.last if isinstance(event, StepScheduled) and event.operation]
     assert inputs == [["p", 1, 0], ["q", 2, 0], ["q", 3, 1]]
-    flow.complete("each[1]/in[1]/a", "c").complete("each[0]/in[0]/a", "a").complete("each[1]/in[0]/a", "b")
+    flow.complete("each[1]/inner[1]/a", "c").complete("each[0]/inner[0]/a", "a").complete("each[1]/inner[0]/a", "b")
     assert flow.state.output == [["a"], ["b", "c"]]
 
 
@@ -326,7 +360,10 @@ def test_a_foreach_with_too_many_items_fails() -> None:
 
 
 def test_a_failure_on_purpose() -> None:
-    flow = started("id: f, fail: {type: '${input.t}', message: 'n is ${input.n}', details: {n: '${input.n}'}}", given={"t": "T", "n": 3})
+    flow = started(
+        "id: f, fail: {type: '${input.t}', message: 'n is ${input.n}', details: {n: '${input.n}'}}",
+        given={"t": "T", "n": 3},
+    )
     assert flow.error == Failure("T", "n is 3", {"n": 3}, retryable=False)
 
 
@@ -346,7 +383,9 @@ def test_a_wait_until_a_computed_time() -> None:
 
 
 def test_finish_ends_everything_at_once() -> None:
-    flow = started(branches(tasks("a"), "{id: w, wait: {duration: 1s}}, {id: end, finish: {output: {v: 1}}}"), f"id: z, {TASK}")
+    flow = started(
+        branches(tasks("a"), "{id: w, wait: {duration: 1s}}, {id: end, finish: {output: {v: 1}}}"), f"id: z, {TASK}"
+    )
     flow.hold("par/b0/a").fire("par/b1/w", "wait")
     assert (flow.status, flow.state.output, flow.rows.tasks) == (Status.COMPLETED, {"v": 1}, {})
     assert flow.run("par/b0/a").state is StepState.CANCELLED

@@ -1,6 +1,7 @@
 """Tasks: attempts, retries, time limits, lost deliveries, and what operators do with parked ones."""
 
 import pytest
+from tests.core.flow import SECOND, TASK, Flow, of_steps
 
 from callboard.runtime.core import commands as cmd
 from callboard.runtime.core import effects as fx
@@ -9,7 +10,6 @@ from callboard.runtime.core.refusals import Refusal
 from callboard.runtime.core.state import Status, StepState
 from callboard.runtime.core.turn import Limits
 from callboard.runtime.core.values import Opaque
-from tests.core.flow import SECOND, TASK, Flow, of_steps
 
 
 def task(more: str = "", *others: str, rest: str = "") -> Flow:
@@ -91,7 +91,11 @@ def test_a_worker_may_say_when() -> None:
 
 @pytest.mark.parametrize(
     ("policy", "kind", "retryable"),
-    [("non_retryable: [Broken]", "Broken", True), ("retry_on: [Other]", "Broken", True), ("jitter: 0", "Broken", False)],
+    [
+        ("non_retryable: [Broken]", "Broken", True),
+        ("retry_on: [Other]", "Broken", True),
+        ("jitter: 0", "Broken", False),
+    ],
 )
 def test_what_is_not_retried_fails_at_once(policy: str, kind: str, retryable: bool) -> None:
     flow = retried(f"max_attempts: 5, {policy}").fail("a", kind, retryable=retryable)
@@ -187,7 +191,8 @@ def test_limits_may_be_expressions() -> None:
 
 @pytest.mark.parametrize("limit", ["queue", "attempt", "total"])
 def test_a_limit_that_is_no_duration_fails_the_step(limit: str) -> None:
-    flow = task(f"timeouts: {{{limit}: '${{input.n}}'}}, on_error: [{{match: [{EXPRESSION_ERROR}], steps: [{{id: h, set: {{}}}}]}}]")
+    handler = f"on_error: [{{match: [{EXPRESSION_ERROR}], steps: [{{id: h, set: {{}}}}]}}]"
+    flow = task(f"timeouts: {{{limit}: '${{input.n}}'}}, {handler}")
     assert (flow.status, flow.open) == (Status.COMPLETED, [])
 
 
@@ -199,7 +204,8 @@ def test_a_timer_that_comes_twice_or_late_is_nothing() -> None:
     flow.do(cmd.FireTimer("a", "queue", due))
     assert (flow.names, flow.status) == ([], Status.RUNNING)
     flow.complete("a")
-    assert flow.do(cmd.FireTimer("a", "total", due)) and flow.names == []
+    flow.do(cmd.FireTimer("a", "total", due))
+    assert flow.names == []
 
 
 # Parked
@@ -262,7 +268,9 @@ def test_park_decides_every_final_failure() -> None:
 
 
 def test_a_parked_step_whose_handler_failed_can_run_again() -> None:
-    flow = task("on_error: [{match: [Broken], steps: [{id: h, fail: {type: Worse}}]}]", rest="on_failure: PARK").fail("a")
+    flow = task("on_error: [{match: [Broken], steps: [{id: h, fail: {type: Worse}}]}]", rest="on_failure: PARK").fail(
+        "a"
+    )
     assert set(flow.state.incidents) == {"a/on_error/h"}
     flow.resolve("a/on_error/h", "COMPLETE", 7)
     assert flow.state.output == 7
@@ -281,7 +289,9 @@ def test_only_what_is_parked_can_be_resolved() -> None:
 
 def test_payloads_that_are_not_json_pass_through_whole() -> None:
     raw = Opaque("image/png", b"\x89")
-    flow = Flow(of_steps(f"id: a, {TASK[:-1]}, input: '${{input}}'}}", "id: b, set: {v: '${steps.a.result}'}")).start(raw)
+    flow = Flow(of_steps(f"id: a, {TASK[:-1]}, input: '${{input}}'}}", "id: b, set: {v: '${steps.a.result}'}")).start(
+        raw
+    )
     (opened,) = flow.effects
     assert isinstance(opened, fx.OpenTask)
     assert opened.input == raw
@@ -303,7 +313,9 @@ def test_an_output_replaces_the_result() -> None:
 
 @pytest.mark.parametrize("more", ["when: input.missing", "output: '${result.missing}'"])
 def test_an_expression_error_is_a_failure_that_on_error_takes(more: str) -> None:
-    flow = task(f"{more}, on_error: [{{match: [{EXPRESSION_ERROR}], steps: [{{id: h, set: {{t: '${{error.message}}'}}}}]}}]")
+    flow = task(
+        f"{more}, on_error: [{{match: [{EXPRESSION_ERROR}], steps: [{{id: h, set: {{t: '${{error.message}}'}}}}]}}]"
+    )
     if flow.open:
         flow.complete("a", {})
     assert flow.status is Status.COMPLETED

@@ -3,22 +3,23 @@
 from __future__ import annotations
 
 import json
-from typing import Any
+from collections.abc import Callable
+from typing import Any, TypeAlias, cast
 
 from hypothesis import strategies as st
+from tests.core.flow import SECOND, Flow
 
 from callboard.runtime.core import commands as cmd
 from callboard.runtime.core.failures import Failure
 from callboard.runtime.core.state import StepState
 from callboard.runtime.core.values import Opaque
-from tests.core.flow import SECOND, Flow
 
 INPUT = {"yes": True, "no": False, "list": [3, 1, 2], "empty": [], "word": "w", "raw": Opaque("x/y", b"\0\1")}
 CONDITIONS = ["input.yes", "input.yes", "input.no", "input.missing", "input.word"]
 VALUES = ["${input.word}", "${input.raw}", {"a": [1.0, "${input.list}"]}, "${vars.x}", "${input.missing}", 7]
 ERRORS = ["Broken", "Other", "Timeout"]
 
-_Draw = st.DrawFn
+_Draw: TypeAlias = Callable[[st.SearchStrategy[Any]], Any]
 
 
 class _Grammar:
@@ -32,7 +33,7 @@ class _Grammar:
         return self.draw(st.sampled_from(options))
 
     def rarely(self) -> bool:
-        return self.pick(True, False, False, False)
+        return bool(self.draw(st.integers(0, 3)) == 3)
 
     def name(self) -> str:
         self.count += 1
@@ -75,10 +76,10 @@ class _Grammar:
     def _set(self, _: int) -> dict[str, Any]:
         return {"x": self.pick(*VALUES)}
 
-    def _wait(self, _: int) -> dict[str, Any]:
+    def _wait(self, _: int) -> Any:
         return self.pick({"duration": "3s"}, {"until": "2020-01-01T00:00:00Z"}, {"until": "input.word"})
 
-    def _receive(self, _: int) -> dict[str, Any]:
+    def _receive(self, _: int) -> Any:
         return self.pick(
             {"event": "go"},
             {"event": "go", "timeout": "4s"},
@@ -122,7 +123,7 @@ class _Grammar:
 
 
 @st.composite
-def definitions(draw: _Draw) -> str:
+def definitions(draw: st.DrawFn) -> str:
     """The text of a definition that compiles."""
     grammar = _Grammar(draw)
     text: dict[str, Any] = {"id": "d", "steps": grammar.steps(3)}
@@ -155,7 +156,7 @@ def one_command(flow: Flow, draw: _Draw) -> cmd.Command:
         options.append(st.sampled_from([cmd.Resolve(path, action, 3) for action in cmd.ResolveAction]))
     if runs and draw(st.integers(0, 15)) == 0:
         options = [st.sampled_from([cmd.Cancel("enough"), cmd.Cancel(), cmd.Terminate("now"), cmd.Start("d", 1)])]
-    return draw(st.one_of(options))
+    return cast(cmd.Command, draw(st.one_of(options)))
 
 
 def live(flow: Flow, draw: _Draw, commands: int) -> None:

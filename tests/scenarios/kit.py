@@ -11,11 +11,14 @@ import json
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
 import grpc
-from callboard.runtime.clock import ManualClock
+from google.protobuf.duration_pb2 import Duration
+from google.rpc import error_details_pb2, status_pb2
+
 from callboard.runtime.ports import Clock
 from callboard.runtime.settings import Settings
 from callboard.runtime.tasks import DispatcherSettings
@@ -30,6 +33,7 @@ from callboard.v1 import (
     execution_service_pb2,
     execution_service_pb2_grpc,
     executions_pb2,
+    failure_pb2,
     history_pb2,
     operation_service_pb2_grpc,
     payload_pb2,
@@ -40,8 +44,6 @@ from callboard.v1 import (
     worker_service_pb2,
     worker_service_pb2_grpc,
 )
-from google.protobuf.duration_pb2 import Duration
-from google.rpc import error_details_pb2, status_pb2
 
 SECONDS_MAX = 30
 """How long anything may take before its test fails."""
@@ -150,7 +152,7 @@ def refusal_in(status_message: status_pb2.Status) -> Refusal:
 async def eventually(asked: Callable[[], Awaitable[Any]], seconds: float = SECONDS_MAX) -> Any:
     """Ask again until the answer is true, and give it back."""
     async with asyncio.timeout(seconds):
-        while not (answer := await asked()):
+        while not (answer := await asked()):  # noqa: ASYNC110 - what is asked lies behind the API
             await asyncio.sleep(0.005)
         return answer
 
@@ -184,7 +186,7 @@ class Api:
             definition_id=definition_id, execution_id=execution_id, **more
         )
         if wait:
-            request.wait.FromTimedelta(_seconds(wait))
+            request.wait.FromTimedelta(timedelta(seconds=wait))
         return await self.executions.StartExecution(request, metadata=self.metadata)
 
     async def submit(self, execution_id: str, name: str, content: Any = None, **more: Any) -> Any:
@@ -267,12 +269,6 @@ class Api:
         return list((await self.workers.CompleteTasks(request, metadata=self.metadata)).acks)
 
 
-def _seconds(seconds: float) -> Any:
-    from datetime import timedelta
-
-    return timedelta(seconds=seconds)
-
-
 HOLD = object()
 """What a rule answers to keep a task."""
 Rule = Callable[[tasks_pb2.Task], Any]
@@ -281,8 +277,6 @@ Rule = Callable[[tasks_pb2.Task], Any]
 
 def result_of(task: tasks_pb2.Task | bytes, answer: Any) -> tasks_pb2.TaskResult:
     """The result that says it."""
-    from callboard.v1 import failure_pb2
-
     token = task if isinstance(task, bytes) else task.task_token
     if isinstance(answer, failure_pb2.Failure):
         return tasks_pb2.TaskResult(task_token=token, failure=answer)
@@ -408,8 +402,3 @@ async def connect(server: Server) -> AsyncIterator[grpc.aio.Channel]:
     options = [("grpc.use_local_subchannel_pool", 1), ("grpc.max_receive_message_length", -1)]
     async with grpc.aio.insecure_channel(server.address, options=options) as channel:
         yield channel
-
-
-async def advance(clock: ManualClock, seconds: float) -> None:
-    """Let time pass, and what follows from it be begun."""
-    await clock.advance(seconds)

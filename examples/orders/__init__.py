@@ -1,0 +1,1 @@
+"""The order flow and the services it calls; see README.md."""
