@@ -17,6 +17,7 @@ from .profiles import top_functions
 from .report import Report, bounds_line
 
 _BOUND_SECONDS_MAX = 2.0
+_BOUND_WARM_UP_SECONDS = 0.3
 _BOUND_MARGIN_SECONDS = 60.0
 
 
@@ -70,14 +71,21 @@ def cases_of(options: argparse.Namespace) -> list[Case]:
     ]
 
 
-def take_bounds(client: Process, address: str, seconds: float) -> Bounds:
-    """E and S, now."""
+def take_bounds(client: Process, server: Process, address: str, seconds: float) -> Bounds:
+    """E and S, now, and what a call of E costs its server."""
+
+    def ask(do: str, share: float) -> dict[str, float]:
+        client.send({"do": do, "address": address, "seconds": share})
+        return client.answer(share + _BOUND_MARGIN_SECONDS)
+
     share = min(seconds, _BOUND_SECONDS_MAX)
-    client.send({"do": "unary", "address": address, "seconds": share})
-    echoed = client.answer(share + _BOUND_MARGIN_SECONDS)
-    client.send({"do": "stream", "address": address, "seconds": share})
-    trip = client.answer(share + _BOUND_MARGIN_SECONDS)
-    return Bounds(echoed["completed"] / echoed["seconds"], trip["milliseconds"])
+    ask("unary", min(share, _BOUND_WARM_UP_SECONDS))
+    before = server.usage()
+    echoed = ask("unary", share)
+    after = server.usage()
+    cpu = (after.cpu_seconds - before.cpu_seconds) * 1e3 if before is not None and after is not None else float("nan")
+    trip = ask("stream", share)
+    return Bounds(echoed["completed"] / echoed["seconds"], trip["milliseconds"], cpu / max(1.0, echoed["finished"]))
 
 
 def run(options: argparse.Namespace) -> tuple[Report, list[Bounds]]:
@@ -92,7 +100,7 @@ def run(options: argparse.Namespace) -> tuple[Report, list[Bounds]]:
         taking = Options(options.seconds, options.worker, profile)
         cases, address = cases_of(options), echo_server.address()
         report = Report(_settings(options, durability(client, taking) if cases else {}))
-        taken = [take_bounds(client, address, options.seconds)]
+        taken = [take_bounds(client, echo_server, address, options.seconds)]
         for number in range(1, options.rounds + 1):
             for case in cases:
                 _say(f"round {number} of {options.rounds}: {case.key} ...")
@@ -101,7 +109,7 @@ def run(options: argparse.Namespace) -> tuple[Report, list[Bounds]]:
                 except (IncompleteError, ProcessFailedError) as error:
                     report.failures[case.key] = str(error)
                     numbers = {}
-                taken.append(take_bounds(client, address, options.seconds))
+                taken.append(take_bounds(client, echo_server, address, options.seconds))
                 if numbers:
                     report.add(case.key, _between(*taken[-2:]), numbers)
                 if profile is not None and profile.exists():
@@ -111,7 +119,7 @@ def run(options: argparse.Namespace) -> tuple[Report, list[Bounds]]:
 
 
 def _between(before: Bounds, after: Bounds) -> Bounds:
-    return Bounds((before.echo_per_second + after.echo_per_second) / 2, (before.stream_ms + after.stream_ms) / 2)
+    return Bounds(*((first + second) / 2 for first, second in zip(before, after, strict=True)))
 
 
 def _settings(options: argparse.Namespace, durable: dict[str, object]) -> dict[str, object]:

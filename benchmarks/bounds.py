@@ -61,7 +61,6 @@ async def unary_rate(address: str, seconds: float, outstanding: int = ECHO_OUTST
         async def once() -> None:
             await call(message)
 
-        await run_window(once, outstanding, min(0.3, seconds))
         return await run_window(once, outstanding, seconds)
 
 

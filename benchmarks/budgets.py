@@ -15,6 +15,8 @@ class Bounds(NamedTuple):
     """E: unary echo calls a second, 64 outstanding."""
     stream_ms: float
     """S: round trip of one message on a stream, in milliseconds."""
+    echo_cpu_per_1000: float = float("nan")
+    """CPU seconds of the echo server for 1000 of its calls; NaN where there is no /proc."""
 
 
 class Unit(enum.Enum):

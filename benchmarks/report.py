@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import statistics
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -18,11 +19,11 @@ Rounds = list[tuple[Bounds, dict[str, float]]]
 _PIPED_WIDTH = 200
 _SPEED = ("executions_per_second", "steps_per_second", "p50_ms", "p95_ms", "p99_ms")
 _CPU = tuple(f"{name}_cpu_per_1000_steps" for name in ("server", "worker", "client"))
-_COST = ("server_peak_mb", "disk_bytes_per_execution", "written_bytes_per_step")
+_COST = ("server_cpu_in_echo_calls", "server_peak_mb", "disk_bytes_per_execution", "written_bytes_per_step")
 _HEADINGS = (
     *("case", "executions/s", "steps/s", "p50 ms", "p95 ms", "p99 ms"),
     *("CPU-s / 1000 steps", "server", "worker", "client"),
-    *("server peak MB", "disk B / execution", "written B / step"),
+    *("step in echo CPU", "server peak MB", "disk B / execution", "written B / step"),
 )
 
 
@@ -39,6 +40,8 @@ class Report:
 
     def add(self, case: str, bounds: Bounds, numbers: dict[str, float]) -> None:
         """One round of one case."""
+        if "server_cpu_per_1000_steps" in numbers and bounds.echo_cpu_per_1000 > 0:
+            numbers["server_cpu_in_echo_calls"] = numbers["server_cpu_per_1000_steps"] / bounds.echo_cpu_per_1000
         self.rounds.setdefault(case, []).append((bounds, numbers))
 
     def medians(self, case: str) -> dict[str, float]:
@@ -58,8 +61,10 @@ class Report:
         lines: list[str] = []
         for case in dict.fromkeys((*self.rounds, *self.failures)):
             line: dict[str, Any] = {"case": case, **self.settings, "failure": self.failures.get(case, "")}
-            line["medians"] = self.medians(case)
-            line["rounds"] = [{**bounds._asdict(), **numbers} for bounds, numbers in self.rounds.get(case, [])]
+            line["medians"] = _finite(self.medians(case))
+            line["rounds"] = [
+                {**_finite(bounds._asdict()), **_finite(numbers)} for bounds, numbers in self.rounds.get(case, [])
+            ]
             line["budgets"] = [_verdict_json(verdict) for verdict in verdicts if verdict.budget.case == case]
             lines.append(json.dumps(line))
         return lines
@@ -123,6 +128,11 @@ def _verdict_json(verdict: Verdict) -> dict[str, Any]:
         "meets_half": verdict.meets_half,
         "meets": verdict.meets,
     }
+
+
+def _finite(numbers: Mapping[str, float]) -> dict[str, float]:
+    """Without what is no number: JSON has no word for it."""
+    return {name: value for name, value in numbers.items() if math.isfinite(value)}
 
 
 def number(value: float | None) -> str:

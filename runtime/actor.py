@@ -282,10 +282,13 @@ class Actor:
         if batch.writes and not await self._commit(letters, state, before, batch):
             return
         await self._answer(batch)
+        if not self.key:  # a start that was refused: there may be an execution on disk all the same
+            self._forget()
 
     async def _take(self) -> list[Letter]:
-        """Inbox rows accepted before, then what is in the mailbox."""
-        limit = 1 if self._alone else self._world.settings.turn_commands_max
+        """Inbox rows accepted before, then what is in the mailbox. A start goes alone: if it turns out that the
+        execution exists, those behind it are meant for that one."""
+        limit = 1 if self._alone or not self.key else self._world.settings.turn_commands_max
         letters: list[Letter] = []
         if self._inbox_waits and self.key:
             rows = await self._world.store.inbox(self.key, limit)
@@ -299,7 +302,7 @@ class Actor:
     def _from_inbox(self, row: InboxRow) -> Letter:
         command: Command
         if row.kind is InboxKind.CONTINUE:
-            command, self._left = Proceed(self._left), None
+            command, self._left = Proceed(self._left), {}
         else:
             command = Submit(row.name, decode(row.payload), row.event_id, enqueued=True)
         future: asyncio.Future[Reply] = asyncio.get_running_loop().create_future()
@@ -317,6 +320,7 @@ class Actor:
 
     def _decide(self, letter: Letter, state: State, batch: Batch, stored: tuple[set[str], dict[str, Request]]) -> None:
         if batch.stalled and letter.inbox_id:
+            self._left = None  # what a postponed row was to go on with is looked for again
             return
         repeat = repeated(letter, batch, *stored)
         if repeat is not None:

@@ -27,7 +27,7 @@ FILTER_CHARACTERS_MAX = 4096
 _SUPPORTED = (
     "supported are conditions joined by &&: status, state, definition_id == a string; status in [...]; "
     'version == a number; labels.name or labels["name"] == a string; incident, !incident; '
-    'start_time and update_time with <, <=, >, >= timestamp("...")'
+    'started_at and updated_at with <, <=, >, >= timestamp("...")'
 )
 _TOKEN = re.compile(
     r"""\s*(?:
@@ -41,7 +41,7 @@ _TOKEN = re.compile(
 )
 _VERSION_MAX = 2**31 - 1
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
-_TIMES = {"start_time": "started", "update_time": "updated"}
+_TIMES = {"started_at": "started", "updated_at": "updated"}
 _FIELDS = frozenset({"status", "state", "definition_id", "version", "labels", "incident", *_TIMES})
 _FLIPPED = {"==": "==", "<": ">", ">": "<", "<=": ">=", ">=": "<="}
 

@@ -14,9 +14,8 @@ import click
 from callboard.runtime.ports import StoreRefusedError
 from callboard.runtime.stores.sqlite import pending_migrations
 
-from . import demo, logs, process, telemetry
+from . import logs, process, telemetry
 from .config import FILE_NAME, OPTIONS, ConfigError, Option, ServerConfig, load
-from .telemetry import TelemetryError
 from .wiring import ServeError, load_handlers, version
 
 
@@ -53,7 +52,7 @@ def serve_command(config_file: Path | None, check: bool, no_backup: bool, **flag
         logs.configure(config.log_format, config.log_level)
         tracing = telemetry.configure(os.environ, version())
         registered = load_handlers(config.handlers)
-    except (ConfigError, TelemetryError, ServeError) as error:
+    except (ConfigError, ServeError) as error:
         _fail(str(error))
     try:
         asyncio.run(process.serve(config, tracing, registered))
@@ -67,6 +66,8 @@ def serve_command(config_file: Path | None, check: bool, no_backup: bool, **flag
 @click.option("--data", type=click.Path(path_type=Path), help="Keep the data here, in place of a temporary directory.")
 def demo_command(data: Path | None) -> None:
     """Run the example: a server, a worker, one order, every event as it happens."""
+    from . import demo  # noqa: PLC0415 - what only the demo needs would cost every server memory
+
     logs.configure("text", "error")
     try:
         sys.exit(asyncio.run(demo.run(data)))

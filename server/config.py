@@ -12,9 +12,9 @@ from __future__ import annotations
 
 import re
 import tomllib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, Final, TypeVar, cast
+from typing import Any, Final, TypeGuard, TypeVar, cast
 
 import msgspec
 
@@ -233,10 +233,14 @@ def _take(option: Option, found: Found, values: dict[str, Any], problems: list[s
         if not option.several:
             values[option.name] = option.read(found.value)
             return
-        given: Any = found.value if isinstance(found.value, list | tuple) else (found.value,)
+        given = found.value if _is_several(found.value) else (found.value,)
         values[option.name] = tuple(option.read(one) for one in given)
     except ValueError as error:
         problems.append(f"{found.place}: {error}")
+
+
+def _is_several(value: object) -> TypeGuard[Sequence[Any]]:
+    return isinstance(value, list | tuple)
 
 
 def _read_file(file: Path | None) -> tuple[dict[str, Any], Callable[[str], str]]:

@@ -17,13 +17,11 @@ from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapProp
 
 from callboard.runtime.telemetry import Telemetry as EngineTelemetry
 
+from .config import ConfigError
+
 _ENDPOINT: Final = "OTEL_EXPORTER_OTLP_ENDPOINT"
 _EXPORTERS: Final = ("otlp", "console", "none")
 _TRACEPARENT: Final = "traceparent"
-
-
-class TelemetryError(Exception):
-    """Telemetry was asked for in a way that cannot be met; the message says what to change."""
 
 
 class TracedCall(Protocol):
@@ -91,7 +89,7 @@ class Telemetry:
 
 
 def configure(environment: Mapping[str, str], version: str) -> Telemetry:
-    """Set up what the variables ask for, for the whole process. Raises TelemetryError."""
+    """Set up what the variables ask for, for the whole process. Raises ConfigError."""
     if environment.get("OTEL_SDK_DISABLED", "").strip().lower() == "true":
         return Telemetry()
     traces, metrics = exporter_of(environment, "TRACES"), exporter_of(environment, "METRICS")
@@ -114,5 +112,5 @@ def exporter_of(environment: Mapping[str, str], signal: str) -> str:
         endpoints = (_ENDPOINT, f"OTEL_EXPORTER_OTLP_{signal}_ENDPOINT")
         return "otlp" if any(environment.get(name, "").strip() for name in endpoints) else "none"
     if asked not in _EXPORTERS:
-        raise TelemetryError(f"{variable}={asked}: this server knows {', '.join(_EXPORTERS)}")
+        raise ConfigError(f"{variable}={asked}: this server knows {', '.join(_EXPORTERS)}")
     return asked

@@ -13,7 +13,7 @@ from opentelemetry.sdk.resources import Resource
 from opentelemetry.sdk.trace import TracerProvider
 from opentelemetry.sdk.trace.export import BatchSpanProcessor, ConsoleSpanExporter
 
-from .telemetry import TelemetryError
+from .config import ConfigError
 
 
 def resource(environment: Mapping[str, str], version: str) -> Resource:
@@ -45,7 +45,7 @@ def _otlp(signal: str, environment: Mapping[str, str]) -> Any:
     general = environment.get("OTEL_EXPORTER_OTLP_PROTOCOL", "grpc")
     protocol = environment.get(f"OTEL_EXPORTER_OTLP_{signal}_PROTOCOL", general)
     if protocol != "grpc":
-        raise TelemetryError(f"OTEL_EXPORTER_OTLP_PROTOCOL={protocol}: this server exports over grpc only")
+        raise ConfigError(f"OTEL_EXPORTER_OTLP_PROTOCOL={protocol}: this server exports over grpc only")
     module, name = {
         "TRACES": ("trace_exporter", "OTLPSpanExporter"),
         "METRICS": ("metric_exporter", "OTLPMetricExporter"),
@@ -54,5 +54,5 @@ def _otlp(signal: str, environment: Mapping[str, str]) -> Any:
         found = importlib.import_module(f"opentelemetry.exporter.otlp.proto.grpc.{module}")
     except ImportError:
         message = "telemetry over OTLP is asked for but not installed: pip install 'callboard[otlp]'"
-        raise TelemetryError(f"{message}, or set OTEL_SDK_DISABLED=true") from None
+        raise ConfigError(f"{message}, or set OTEL_SDK_DISABLED=true") from None
     return getattr(found, name)()

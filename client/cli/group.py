@@ -1,5 +1,6 @@
 """The `callboard` command and the table of its commands, each found by name and loaded when it is used."""
 
+import os
 from importlib import import_module
 
 import click
@@ -92,4 +93,6 @@ def main(ctx: click.Context, address: str | None, tenant: str | None) -> None:
     Exit codes: 0 done, 1 refused by the server or a check found something, 2 wrong usage, 3 server not reachable,
     4 ended but not COMPLETED (with --wait), 5 still running (with --wait).
     """
+    # grpc's own log would mix with what the commands say; what went wrong is in their errors.
+    os.environ.setdefault("GRPC_VERBOSITY", "NONE")
     ctx.obj = {"address": address, "tenant": tenant}

@@ -30,7 +30,7 @@ from .survey import Survey
 _UNKNOWN_ROOT = re.compile(r"`(\w+)` is unknown here")
 _NOTHING: frozenset[str] = frozenset()
 
-UNKNOWN_STEP = "UNKNOWN_STEP"
+UNKNOWN_REFERENCE = "UNKNOWN_REFERENCE"
 
 
 class Binder:
@@ -143,7 +143,8 @@ class Binder:
             message = f"`{root[1]}` is not bound here: {ROOTS_NOT_BOUND[root[1]]}"
         else:
             message = f"{error.message}; {error.hint}" if error.hint else error.message
-        code = UNKNOWN_STEP if error.message.startswith("there is no step") else "EXPRESSION"
+        unknown = error.message.startswith("there is no step")
+        code = UNKNOWN_REFERENCE if unknown else "INVALID_EXPRESSION"
         self._problems.add(path, message, code, at=(error.line, error.column))
 
     def _check(

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import msgspec
 
 from . import definition as lang
-from .binding import UNKNOWN_STEP, Binder
+from .binding import UNKNOWN_REFERENCE, Binder
 from .failures import RESERVED_TYPES
 from .language import EXECUTED_KINDS, kinds_of, not_executed
 from .nodes import DefinitionLimits, Path, Problems
@@ -65,7 +65,7 @@ def compile_definition(reading: Reading, version: int = 0, limits: DefinitionLim
     _check_size(definition, limits or DefinitionLimits(), problems)
     survey = Survey(definition, problems)
     for path, what in not_executed(definition):
-        problems.add(path, f"{what} is not executed yet by this version of the server", "UNSUPPORTED", key=True)
+        problems.add(path, f"{what} is not executed yet by this version of the server", "UNSUPPORTED_FEATURE", key=True)
     _check_steps(survey, limits or DefinitionLimits(), problems)
     plan = _Builder(survey, problems).plan(version)
     found = [*reading.violations, *_unblamed(problems, reading, survey)]
@@ -95,7 +95,7 @@ def _unblamed(problems: Problems, reading: Reading, survey: Survey) -> list[Viol
     return [
         violation
         for violation, path in problems.paths.items()
-        if not (nameless and violation.code == UNKNOWN_STEP)
+        if not (nameless and violation.code == UNKNOWN_REFERENCE)
         and not any(_follows(path, violation.code, broken) for broken in reading.broken)
     ]
 

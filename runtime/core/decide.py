@@ -234,6 +234,7 @@ def _fire_timer(turn: Turn, command: cmd.FireTimer) -> Refusal | None:
     path, timer = command.path, command.timer
     run = turn.state.runs.get(path)
     timers = turn.state.timers if not path else (run.timers if run is not None else {})
+    # A row without its timer is a leftover; one with another time has been replaced by a newer row, which stays.
     if timer not in timers:
         turn.effects.append(ClearTimer(path, timer))
     elif timers[timer] == command.due:

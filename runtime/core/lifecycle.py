@@ -166,7 +166,7 @@ def check_etag(standing: Standing, etag: str, definition_id: str) -> Refusal | N
 _REASONS = {
     "UNKNOWN_FIELD": (Kind.INVALID, "UNKNOWN_FIELD"),
     "LIMIT": (Kind.INVALID, "LIMIT_EXCEEDED"),
-    "UNSUPPORTED": (Kind.UNSUPPORTED, "UNSUPPORTED"),
+    "UNSUPPORTED_FEATURE": (Kind.UNSUPPORTED, "UNSUPPORTED"),
 }
 """What a refusal says where all its violations are of one kind."""
 

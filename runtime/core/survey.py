@@ -199,7 +199,7 @@ def _check_common(step: lang.Step, site: Site, kinds: list[str], problems: Probl
         problems.add((*path, "retry"), f"is for `task` steps, not for `{kinds[0]}`", "CONFLICT")
     if step.timeouts is not None and kinds[0] in EXECUTED_KINDS:
         message = f"`timeouts` of a `{kinds[0]}` step are not executed yet by this version of the server"
-        problems.add((*path, "timeouts"), message, "UNSUPPORTED")
+        problems.add((*path, "timeouts"), message, "UNSUPPORTED_FEATURE")
 
 
 def _check_task(task: lang.TaskStep, path: Path, problems: Problems) -> None:

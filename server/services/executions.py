@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from typing import Any, Final
 
 import msgspec
@@ -201,8 +201,9 @@ class ExecutionService:
         caller = call.caller()
         scope = scope_of("ListDeadLetters", caller.tenant, request.execution_id, request.kind)
         after = self._tokens.number(scope, request.page_token)
-        wanted = request.kind in ("", "event")
-        found = await self._runtime.dead_letters(caller, request.execution_id, after, limit + 1) if wanted else []
+        found: Sequence[DeadLetter] = ()
+        if request.kind in ("", "event"):
+            found = await self._runtime.dead_letters(caller, request.execution_id, after, limit + 1)
         letters = [dead_letter_of(letter) for letter in found[:limit]]
         _cut(letters, FRAME_BYTES_MAX)
         more = len(letters) < len(found)

@@ -16,8 +16,8 @@ from grpc_status import rpc_status
 from callboard.v1 import definition_service_pb2_grpc as definition_grpc
 from callboard.v1 import execution_service_pb2 as execution_pb
 from callboard.v1 import execution_service_pb2_grpc as execution_grpc
+from callboard.v1 import executions_pb2, tasks_pb2
 from callboard.v1 import server_service_pb2_grpc as server_grpc
-from callboard.v1 import tasks_pb2
 from callboard.v1 import worker_service_pb2 as worker_pb
 from callboard.v1 import worker_service_pb2_grpc as worker_grpc
 from callboard.v1.payload_pb2 import Payload
@@ -104,7 +104,7 @@ class Executions(execution_grpc.ExecutionServiceServicer):
             result.status.CopyFrom(status(grpc.StatusCode.NOT_FOUND, "DEFINITION_NOT_FOUND"))
         else:
             result.execution.execution_id = item.execution_id
-            result.execution.status = 4
+            result.execution.status = executions_pb2.EXECUTION_STATUS_COMPLETED
         return result
 
 

@@ -7,11 +7,11 @@ from typing import Any
 
 import grpc
 import pytest
+from tests.client.fakes import FakeServer, Stream, status, task
 
 from callboard.client import TaskError, Worker
 from callboard.v1 import tasks_pb2
 from callboard.v1 import worker_service_pb2 as pb
-from tests.client.fakes import FakeServer, Stream, status, task
 
 
 def make(server: FakeServer, **options: Any) -> Worker:
@@ -37,7 +37,7 @@ def output(result: tasks_pb2.TaskResult) -> Any:
 
 async def settled(condition: Any) -> None:
     async with asyncio.timeout(10):
-        while not condition():
+        while not condition():  # noqa: ASYNC110 - tests wait for code that sets no event for them
             await asyncio.sleep(0.01)
 
 

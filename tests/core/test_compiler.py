@@ -158,7 +158,7 @@ def test_on_failure_and_typed_input() -> None:
         ("id: a, fail: {}", "steps[0].fail.type", "REQUIRED"),
         ("id: a, fail: {type: Timeout}", "steps[0].fail.type", "RESERVED"),
         ("id: a, set: {}, retry: {max_attempts: 2}", "steps[0].retry", "CONFLICT"),
-        ("id: a, set: {}, timeouts: {total: 1s}", "steps[0].timeouts", "UNSUPPORTED"),
+        ("id: a, set: {}, timeouts: {total: 1s}", "steps[0].timeouts", "UNSUPPORTED_FEATURE"),
         ("id: a, set: {}, set_state: '${input.x}'", "steps[0].set_state", "CONSTANT"),
         ("id: a, foreach: {items: x, as: vars, steps: [{id: b, set: {}}]}", "steps[0].foreach.as", "INVALID_ID"),
         (f"id: a, {TASK}, retry: {{max_attempts: -1}}", "steps[0].retry.max_attempts", "OUT_OF_RANGE"),
@@ -217,7 +217,7 @@ def test_limits_are_named() -> None:
 )
 def test_what_is_not_executed_yet_is_refused_by_name(line: str, path: str) -> None:
     (violation,) = steps(line).violations
-    assert (violation.path, violation.code) == (path, "UNSUPPORTED")
+    assert (violation.path, violation.code) == (path, "UNSUPPORTED_FEATURE")
     assert f"`{path.rpartition('.')[2]}" in violation.message
 
 
@@ -225,13 +225,13 @@ def test_what_is_not_executed_yet_is_refused_by_name(line: str, path: str) -> No
     "rest", ["triggers: [{id: t, event: {name: x}}]", "retention: 30d", "factory: {callable: 'a:b'}"]
 )
 def test_parts_of_definitions_that_are_not_executed_yet_are_refused(rest: str) -> None:
-    assert problems("id: a, set: {}", rest=rest) == [(rest.partition(":")[0], "UNSUPPORTED")]
+    assert problems("id: a, set: {}", rest=rest) == [(rest.partition(":")[0], "UNSUPPORTED_FEATURE")]
 
 
 def test_the_flows_of_the_contract_are_refused_for_what_is_not_executed_yet_only(repository: Path) -> None:
     for flow in sorted((repository / "tests" / "flows").glob("*.yaml")):
         found = compile_definition(read_definition(load(flow.name, flow.read_text()), flow.name))
-        assert {one.code for one in found.violations} == {"UNSUPPORTED"}
+        assert {one.code for one in found.violations} == {"UNSUPPORTED_FEATURE"}
         assert found.warnings == ()
 
 
@@ -240,7 +240,7 @@ def test_the_flows_of_the_contract_are_refused_for_what_is_not_executed_yet_only
 
 def test_an_expression_that_does_not_compile_is_located_to_the_column() -> None:
     found = compiled("id: d\nsteps:\n  - id: a\n    set:\n      v: |\n        ${input.x +\n          * 2}\n").violations
-    assert [(one.path, one.code, one.line) for one in found] == [("steps[0].set.v", "EXPRESSION", 7)]
+    assert [(one.path, one.code, one.line) for one in found] == [("steps[0].set.v", "INVALID_EXPRESSION", 7)]
     (violation,) = compiled('id: d\nsteps:\n  - id: a\n    when: "input.x =="\n    set: {}\n').violations
     assert (violation.path, violation.line) == ("steps[0].when", 4)
     assert violation.column >= 12
@@ -248,10 +248,10 @@ def test_an_expression_that_does_not_compile_is_located_to_the_column() -> None:
 
 def test_every_bad_expression_is_told_at_once() -> None:
     assert problems("id: a, when: '1 +', set: {x: '${(}', y: ['${nope}', '${steps.zz.result}']}") == [
-        ("steps[0].when", "EXPRESSION"),
-        ("steps[0].set.x", "EXPRESSION"),
-        ("steps[0].set.y[0]", "EXPRESSION"),
-        ("steps[0].set.y[1]", "UNKNOWN_STEP"),
+        ("steps[0].when", "INVALID_EXPRESSION"),
+        ("steps[0].set.x", "INVALID_EXPRESSION"),
+        ("steps[0].set.y[0]", "INVALID_EXPRESSION"),
+        ("steps[0].set.y[1]", "UNKNOWN_REFERENCE"),
     ]
 
 
@@ -312,7 +312,7 @@ def test_a_reference_that_cannot_exist_is_an_error(lines: tuple[str, ...], messa
 
 def test_labels_see_the_input_and_no_step() -> None:
     assert problems("id: a, set: {}", rest="labels: {x: '${input.a}-${execution.id}', y: '${steps.a.result}'}") == [
-        ("labels.y", "EXPRESSION")
+        ("labels.y", "INVALID_EXPRESSION")
     ]
 
 
@@ -392,13 +392,13 @@ def test_what_could_not_be_read_is_not_blamed_twice() -> None:
     assert problems("id: a, tsak: {}", "name: b, set: {}", "id: c, set: {x: '${steps.b.result}', y: '${nope}'}") == [
         ("steps[0].tsak", "UNKNOWN_FIELD"),
         ("steps[1].name", "UNKNOWN_FIELD"),
-        ("steps[2].set.y", "EXPRESSION"),
+        ("steps[2].set.y", "INVALID_EXPRESSION"),
     ]
 
 
 def test_mistakes_of_form_and_of_sense_come_together_in_the_order_of_the_text() -> None:
     found = steps("id: a, set: {x: '${nope}'}", "id: b, set: {}, colour: red", "id: b, set: {}").violations
-    assert [(one.line, one.code) for one in found] == [(4, "EXPRESSION"), (5, "UNKNOWN_FIELD"), (6, "DUPLICATE_ID")]
+    assert [(one.line, one.code) for one in found] == [(4, "INVALID_EXPRESSION"), (5, "UNKNOWN_FIELD"), (6, "DUPLICATE_ID")]
 
 
 # Schemas

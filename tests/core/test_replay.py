@@ -39,6 +39,7 @@ def from_snapshot(flow: Flow, sequence: int) -> State:
     return apply(kept, history[sequence:])
 
 
+@pytest.mark.timeout(1_200)
 @settings(suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large])
 @given(definitions(), st.data(), st.sampled_from([1, 3, 256]), st.sampled_from([0, 10_000_000]))
 def test_any_life_replays_to_the_same_state_and_comes_to_an_end(
@@ -51,6 +52,7 @@ def test_any_life_replays_to_the_same_state_and_comes_to_an_end(
     assert from_snapshot(flow, data.draw(st.integers(1, len(flow.history)))) == flow.state
 
 
+@pytest.mark.timeout(1_200)
 @settings(suppress_health_check=[HealthCheck.too_slow])
 @given(definitions())
 def test_a_turn_may_be_cut_anywhere(text: str) -> None:

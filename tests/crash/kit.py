@@ -354,10 +354,15 @@ class Worker:
         self.child = await Child.spawn(*self._arguments)
         return self
 
+    @property
+    def process(self) -> Child:
+        """Its process."""
+        assert self.child is not None
+        return self.child
+
     async def kill(self) -> None:
         """kill -9."""
-        assert self.child is not None
-        await self.child.kill()
+        await self.process.kill()
 
     def lines(self, what: str = "") -> list[dict[str, Any]]:
         """What it has written down so far (of one kind)."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import signal
 from pathlib import Path
 from typing import Any
 
@@ -32,6 +33,12 @@ steps:
   - id: held
     task: {service: crash, operation: work, input: {n: 5, gate: "${input.gate}"}}
     retry: {max_attempts: 1}
+output: "${steps.held.result}"
+"""
+SLOW = """
+id: slow
+steps:
+  - {id: held, task: {service: crash, operation: work, input: {n: 5, ms: 500}}, retry: {max_attempts: 1}}
 output: "${steps.held.result}"
 """
 WAITING = """
@@ -145,6 +152,23 @@ async def test_the_task_of_a_killed_worker_goes_to_another_and_uses_up_no_retry(
     (stored,) = (await read_database(server.data)).executions.values()
     assert [event.worker_id for event in stored.of(ev.StepDeliveryLost)] == ["lost"]
     assert len(stored.of(ev.StepCompleted)) == 1
+
+
+async def test_the_answer_of_a_worker_that_was_silent_for_too_long_is_stale(tmp_path: Path) -> None:
+    async with house(tmp_path, "--limit", "lease_seconds=2") as own:
+        server = await own.server.start()
+        await server.publish(SLOW)
+        silent = await own.worker("silent")
+        await server.begin("slow", "x-1")
+        await until(lambda: silent.lines("begun"), "the task is with the first worker")
+        silent.process.send(signal.SIGSTOP)
+        other = await own.worker("other")
+        ended = await server.end_of("x-1")
+        silent.process.send(signal.SIGCONT)
+        assert other.lines("begun")[0]["run"] in ended.output.json
+        # It is told so by an ack, or, where it comes to connect again before it has answered, by the welcome.
+        told = await until(lambda: silent.lines("acked") or silent.lines("superseded"), "the silent one is told")
+        assert told[0].get("disposition", "STALE") == "STALE"
 
 
 async def test_a_worker_keeps_its_task_while_the_server_is_killed_and_restarted(tmp_path: Path) -> None:

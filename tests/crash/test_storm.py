@@ -9,12 +9,15 @@ import asyncio
 import json
 import os
 import random
+import signal
+import time
 from pathlib import Path
 from typing import Any
 
 import pytest
 from tests.crash.kit import (
     CALL_SECONDS,
+    Child,
     Database,
     House,
     Server,
@@ -35,6 +38,8 @@ CLIENTS = 8
 WORKERS = 2
 CALM_SECONDS = (0.05, 1.2)
 """How long everything runs between two kills."""
+LEASE_SECONDS = 2
+LIMITS = ("--limit", "reconnect_grace_seconds=1", "--limit", f"lease_seconds={LEASE_SECONDS}")
 
 STORM = """
 id: storm
@@ -133,6 +138,9 @@ class Storm:
     async def round(self, victims: str) -> None:
         """Some calm, then the kill of these, then they are back."""
         await asyncio.sleep(self._chance.uniform(*CALM_SECONDS))
+        if victims == "frozen":
+            await self._freeze(self._seats[0].process)
+            return
         seats = [seat for seat in range(WORKERS) if victims != "server" and (seat == 0 or self._chance.random() < 0.5)]
         await asyncio.gather(
             *[self._seats[seat].kill() for seat in seats],
@@ -143,10 +151,16 @@ class Storm:
         for seat in seats:
             await self.hire(seat)
 
+    async def _freeze(self, worker: Child) -> None:
+        """It falls silent for longer than its lease, and then goes on as if nothing had been."""
+        worker.send(signal.SIGSTOP)
+        await asyncio.sleep(LEASE_SECONDS * 1.2)
+        worker.send(signal.SIGCONT)
+
 
 def _victims(chance: random.Random) -> list[str]:
     """As many rounds as asked for; each kind has its share."""
-    kinds = ["server", "workers", "both", "server"]
+    kinds = ["server", "workers", "both", "server", "server", "frozen"]
     chosen = [kinds[number % len(kinds)] for number in range(ROUNDS)]
     chance.shuffle(chosen)
     return chosen
@@ -157,8 +171,8 @@ def _victims(chance: random.Random) -> list[str]:
 async def test_a_storm_of_kills_loses_nothing_and_repeats_nothing(tmp_path: Path) -> None:
     seed = int(os.environ.get("CALLBOARD_CRASH_SEED", str(random.randrange(1 << 32))))
     print(f"CALLBOARD_CRASH_SEED={seed}")
-    chance = random.Random(seed)
-    async with house(tmp_path, "--limit", "reconnect_grace_seconds=1") as own:
+    chance, began = random.Random(seed), time.monotonic()
+    async with house(tmp_path, *LIMITS) as own:
         server = await own.server.start()
         await server.publish(STORM)
         storm = Storm(own, chance)
@@ -175,7 +189,8 @@ async def test_a_storm_of_kills_loses_nothing_and_repeats_nothing(tmp_path: Path
         for name in acknowledged:
             assert status(await server.end_of(name)) == "COMPLETED", name
         await server.kill()
-        print(f"{len(acknowledged)} executions over {server.boots} boots of the server")
+        seconds = time.monotonic() - began
+        print(f"{len(acknowledged)} executions, {server.boots} boots of the server, {seconds:.0f} s")
         database = await read_database(server.data)
         records = own.records()
     _check_executions(database, acknowledged)

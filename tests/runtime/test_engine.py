@@ -12,6 +12,7 @@ from callboard.runtime.clock import ManualClock
 from callboard.runtime.core.commands import ResolveAction
 from callboard.runtime.core.failures import Failure
 from callboard.runtime.core.refusals import Refused
+from callboard.runtime.executions import Enqueued, Started, Submitted
 from callboard.runtime.ports import ExecutionRef
 from callboard.runtime.requests import Caller, StartRequest
 from callboard.runtime.settings import Settings
@@ -326,3 +327,38 @@ async def test_a_command_that_raises_is_answered_alone(path: str, monkeypatch: p
         assert answers[1].refusal.reason == "EXECUTION_POISONED"
         view = await runtime.get(ME, "x-1")
         assert view.output == [1, 2]
+
+
+async def test_what_follows_a_start_of_an_existing_execution_reaches_that_one(tmp_path: Path) -> None:
+    path = tmp_path / "callboard.db"
+    async with engine(path) as runtime:
+        await runtime.publish(WAITING)
+        await started(runtime, "waiting", "x-1")
+        await runtime.submit(ME, "x-1", "go", 1)
+    async with engine(path) as runtime:
+        start, enqueued, submitted = await asyncio.gather(
+            runtime.start(ME, StartRequest("waiting", execution_id="x-1")),
+            runtime.enqueue(ME, "x-1", "more", 2),
+            runtime.submit(ME, "x-1", "else", 3),
+            return_exceptions=True,
+        )
+        assert isinstance(start, Started)
+        assert not start.started
+        assert isinstance(enqueued, Enqueued)
+        assert isinstance(submitted, Submitted) or "EXECUTION_ENDED" in str(submitted)
+        view = await runtime.wait_ended(REF, 10 * SECOND)
+        assert view is not None
+        assert view.output == [1, 2]
+
+
+async def test_a_refused_start_leaves_nothing_behind(path: str) -> None:
+    async with engine(path) as runtime:
+        await runtime.publish(WAITING.replace("steps:", "labels: {n: \"${input.n}\"}\nsteps:", 1))
+        with pytest.raises(Refused) as caught:
+            await runtime.start(ME, StartRequest("waiting", execution_id="x-1", input={}))
+        assert reason(caught) == "INVALID_REQUEST"
+        with pytest.raises(Refused) as caught:
+            await runtime.get(ME, "x-1")
+        assert reason(caught) == "EXECUTION_NOT_FOUND"
+        assert runtime.supervisor.live == 0
+        await runtime.start(ME, StartRequest("waiting", execution_id="x-1", input={"n": "1"}))

@@ -293,6 +293,8 @@ class StubWorker:
     operations: Sequence[str] = ("s.one", "s.two")
     slots: int = 100
     holding: Sequence[bytes] = ()
+    silent: bool = False
+    """It sends nothing but its hello, whatever it is asked."""
     tasks: list[tasks_pb2.Task] = field(default_factory=list)
     acks: list[tasks_pb2.TaskAck] = field(default_factory=list)
     frames: list[worker_service_pb2.WorkResponse] = field(default_factory=list)
@@ -319,7 +321,7 @@ class StubWorker:
                 self.acks += frame.acks
                 answered = [(task, self.rule(task)) for task in frame.tasks]
                 results = [result_of(task, answer) for task, answer in answered if answer is not HOLD]
-                if results or frame.HasField("ping"):
+                if (results or frame.HasField("ping")) and not self.silent:
                     await self._stream.write(worker_service_pb2.WorkRequest(results=results))
                 self._changed.set()
             self.ended = grpc.StatusCode.OK.name

@@ -6,11 +6,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from tests.scenarios.kit import LINEAR, WAITING, Api, refused, serve, status, value, worker
+
 from callboard.runtime.actor import Actor
 from callboard.runtime.clock import ManualClock
 from callboard.runtime.ports import StorageFailedError
-
-from tests.scenarios.kit import LINEAR, WAITING, Api, refused, serve, status, value, worker
 
 SLEEPY = """
 id: sleepy

@@ -137,9 +137,7 @@ async def test_what_was_enqueued_and_not_taken_at_the_end_is_a_dead_letter(api: 
     await api.submit("x-1", "more", 2)
     await api.ended("x-1")
     letters = await eventually(lambda: api.dead_letters("x-1"))
-    assert [(one.event_id, one.event_name, one.cause.type) for one in letters] == [
-        ("e-1", "nobody", "EXECUTION_ENDED")
-    ]
+    assert [(one.event_id, one.event_name, one.cause.type) for one in letters] == [("e-1", "nobody", "EXECUTION_ENDED")]
     assert value(letters[0].payload) == {"wants": "this"}
 
 
@@ -150,7 +148,7 @@ POISON = '{"poison":true,"n":9007199254740993,"f":2.0,"z":-0.0,"e":"","s":"é\\"
 async def test_a_poisoned_event_becomes_a_dead_letter_byte_for_byte(
     api: Api, content: payload_pb2.Payload, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    await api.publish(WAITING)
+    await api.publish(WAITING.partition("output:")[0])
     for execution_id in ("x-1", "x-2"):
         await api.start("waiting", execution_id)
     poison_decisions(monkeypatch)

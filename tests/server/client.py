@@ -69,7 +69,7 @@ class Details:
     def __init__(self, error: grpc.aio.AioRpcError) -> None:
         self.code = error.code()
         self.message = error.details() or ""
-        status: Any = rpc_status.from_call(error)
+        status: Any = rpc_status.from_call(error)  # type: ignore[arg-type,unused-ignore] # pyright: ignore[reportArgumentType]
         assert status is not None, f"{self.code}: {self.message} came without details"
         self.kinds = [detail.type_url.rpartition(".")[2] for detail in status.details]
         assert self.kinds.count("ErrorInfo") == 1

@@ -1,6 +1,7 @@
 """`callboard serve` as a process: the ready line, signals, and a clear line for each way of not starting."""
 
 import os
+import queue
 import re
 import signal
 import socket
@@ -8,11 +9,25 @@ import sqlite3
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
+from typing import Any
 
+import grpc
 import pytest
+from tests.server.client import SINGLE
+
+from callboard.v1 import (
+    definition_service_pb2,
+    definition_service_pb2_grpc,
+    execution_service_pb2,
+    execution_service_pb2_grpc,
+    violations_pb2,
+    worker_service_pb2,
+    worker_service_pb2_grpc,
+)
 
 ENVIRONMENT = {name: value for name, value in os.environ.items() if not name.startswith(("CALLBOARD_", "OTEL_"))}
 
@@ -79,6 +94,53 @@ def test_it_makes_its_directory_is_ready_and_stops(tmp_path: Path, number: int) 
         assert not address.endswith(":0")
         assert (tmp_path / "callboard-data" / "callboard.db").exists()
         assert server.stop(number) == 0
+
+
+def test_a_second_signal_stops_at_once(tmp_path: Path) -> None:
+    with running(tmp_path, "--drain-seconds", "60") as server:
+        address = server.ready()
+        with grpc.insecure_channel(address) as channel:
+            stub: Any = worker_service_pb2_grpc.WorkerServiceStub(channel)
+            definitions: Any = definition_service_pb2_grpc.DefinitionServiceStub(channel)
+            executions: Any = execution_service_pb2_grpc.ExecutionServiceStub(channel)
+            source = violations_pb2.SourceText(name="a.yaml", text=SINGLE)
+            definitions.PublishDefinition(definition_service_pb2.PublishDefinitionRequest(source=source))
+            hello = worker_service_pb2.WorkerHello(worker_id="w", operations=["demo.echo"], max_in_flight=1)
+            said = queue.Queue[Any]()
+            said.put(worker_service_pb2.WorkRequest(hello=hello))
+            frames = stub.Work(iter(said.get, None))
+            executions.StartExecution(execution_service_pb2.StartExecutionRequest(definition_id="single"))
+            while not next(frames).tasks:
+                pass
+            server.process.send_signal(signal.SIGTERM)
+            time.sleep(1)
+            assert server.process.poll() is None, "it waits for the task that the worker holds"
+            assert server.stop() == 128 + signal.SIGTERM
+            said.put(None)
+
+
+def test_a_failed_storage_ends_the_process_at_once() -> None:
+    code = "from callboard.server.process import _fatal; _fatal(OSError('gone')); print('still here')"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=False)
+    assert (done.returncode, done.stdout) == (70, "")
+
+
+def test_the_demo_shows_an_order_from_start_to_end(tmp_path: Path) -> None:
+    code = "from callboard.server.commands import demo_command; demo_command()"
+    done = subprocess.run(
+        [sys.executable, "-c", code],
+        cwd=tmp_path,
+        env=ENVIRONMENT,
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    assert "ExecutionStarted" in done.stdout
+    assert "The order is COMPLETED" in done.stdout
+    assert done.stderr == ""
+    assert not list(tmp_path.iterdir())
 
 
 def test_the_ready_line_as_json(tmp_path: Path) -> None:
@@ -162,8 +224,6 @@ def test_handlers_run_in_the_process(tmp_path: Path) -> None:
             "request = e.StartExecutionRequest(definition_id='single', input={'json': '7'}, wait={'seconds': 10})\n"
             "print(eg.ExecutionServiceStub(channel).StartExecution(request).execution.output.json)\n"
         )
-        from tests.server.client import SINGLE
-
         done = subprocess.run(
             [sys.executable, "-c", code, address, SINGLE], capture_output=True, text=True, timeout=60, check=False
         )

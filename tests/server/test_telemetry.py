@@ -9,7 +9,8 @@ from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 
 from callboard.server.calls import Call
-from callboard.server.telemetry import TelemetryError, Tracing, configure, exporter_of
+from callboard.server.config import ConfigError
+from callboard.server.telemetry import Tracing, configure, exporter_of
 
 
 def test_off_by_default_and_when_told_so() -> None:
@@ -39,15 +40,15 @@ def test_the_exporter_is_what_the_variables_say(environment: dict[str, str], exp
 
 
 def test_what_cannot_be_exported_to_is_said() -> None:
-    with pytest.raises(TelemetryError, match="zipkin"):
+    with pytest.raises(ConfigError, match="zipkin"):
         configure({"OTEL_TRACES_EXPORTER": "zipkin"}, "1")
-    with pytest.raises(TelemetryError, match="grpc only"):
+    with pytest.raises(ConfigError, match="grpc only"):
         configure({"OTEL_TRACES_EXPORTER": "otlp", "OTEL_EXPORTER_OTLP_PROTOCOL": "http/protobuf"}, "1")
 
 
 def test_otlp_that_is_not_installed_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "opentelemetry.exporter.otlp.proto.grpc.trace_exporter", None)
-    with pytest.raises(TelemetryError, match=r"callboard\[otlp\]"):
+    with pytest.raises(ConfigError, match=r"callboard\[otlp\]"):
         configure({"OTEL_TRACES_EXPORTER": "otlp"}, "1")
 
 

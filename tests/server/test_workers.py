@@ -1,12 +1,15 @@
 """Workers over the stream and by the unary twins."""
 
 import asyncio
+from pathlib import Path
 
 import grpc
 from google.protobuf.duration_pb2 import Duration
 from tests.server.client import SINGLE, StreamWorker, Stubs, json_payload, refused
 
-from callboard.v1 import errors_pb2, payload_pb2, server_service_pb2, tasks_pb2
+from callboard.server.config import ServerConfig
+from callboard.server.wiring import serving
+from callboard.v1 import errors_pb2, execution_service_pb2, payload_pb2, server_service_pb2, tasks_pb2
 from callboard.v1 import worker_service_pb2 as pb2
 
 ACCEPTED = tasks_pb2.TASK_DISPOSITION_ACCEPTED
@@ -178,8 +181,6 @@ async def test_payloads_that_are_not_json_pass_through(stubs: Stubs) -> None:
     await stubs.publish(SINGLE)
     working = asyncio.ensure_future(StreamWorker(stubs).work())
     request = {"content_type": "image/png", "data": b"\x89PNG\x00"}
-    from callboard.v1 import execution_service_pb2
-
     start = execution_service_pb2.StartExecutionRequest(
         definition_id="single", input=payload_pb2.Payload(**request), wait=Duration(seconds=10)
     )
@@ -197,3 +198,29 @@ async def test_at_the_end_of_a_drain_streams_are_told(stubs: Stubs) -> None:
     error = await refused(worker.next_acks())
     assert (error.code, error.reason) == (grpc.StatusCode.UNAVAILABLE, "SERVER_DRAINING")
     await draining
+
+
+async def test_a_drain_lets_workers_finish(stubs: Stubs) -> None:
+    await stubs.publish(SINGLE)
+    worker = StreamWorker(stubs)
+    await worker.connect()
+    started = asyncio.ensure_future(stubs.start("single", "3", wait=10, execution_id="e1"))
+    [task] = await worker.tasks()
+    draining = asyncio.ensure_future(stubs.server.drain())
+    assert (await asyncio.wait_for(worker.call.read(), 10)).HasField("reconnect")
+    error = await refused(stubs.start("single"))
+    assert (error.code, error.reason) == (grpc.StatusCode.UNAVAILABLE, "SERVER_DRAINING")
+    await worker.send(result(task.task_token, "4"))
+    assert (await worker.next_acks())[0].disposition == ACCEPTED
+    assert (await started).execution.output.json == "4"
+    await draining
+
+
+async def test_an_old_connection_is_asked_to_move(tmp_path: Path) -> None:
+    config = ServerConfig(data=tmp_path, listen="127.0.0.1:0", drain_seconds=1, connection_age_seconds_max=1)
+    async with serving(config) as server, grpc.aio.insecure_channel(server.address) as channel:
+        worker = StreamWorker(Stubs(channel, server))
+        await worker.connect()
+        frame = await asyncio.wait_for(worker.call.read(), 5)
+        assert frame.reconnect.reason == "the connection is old"
+        assert frame.reconnect.grace.seconds == 60
