@@ -73,10 +73,11 @@ class Session:
         self._ping = welcome.ping_interval.ToTimedelta().total_seconds() or PING_SECONDS
         self._lease = welcome.lease.ToTimedelta().total_seconds() or LEASE_SECONDS
         self._ledger.keep_only(welcome.holding, named)
-        self._ledger.send_all_again()
 
     def serve(self) -> None:
-        """Begins to send and receive."""
+        """Begins to send and receive. The session before this one is closed by now: what it sent and was not told of
+        is sent again."""
+        self._ledger.send_all_again()
         self._serving = asyncio.ensure_future(self._serve())
 
     async def ended(self) -> None:

@@ -382,7 +382,9 @@ class Dispatcher:
             self._give_back(session)
 
     def _give_back(self, session: WorkerSession) -> None:
-        """What nobody has claimed goes to others."""
+        """What nobody has claimed goes to others; while draining it is left to the next boot, which withholds it."""
+        if self._draining:
+            return
         for delivery in tuple(session.held.values()):
             self._deliveries.lose(delivery)
 

@@ -122,13 +122,26 @@ class Executions:
         parts = self._parts
         chosen = request.execution_id or caller.derived_id("execution") or parts.ids.new()
         ref = ExecutionRef(caller.tenant, chosen)
+        for _ in range(START_TRIES_MAX):
+            try:
+                return Started(await self._begin(caller, request, ref), started=True)
+            except Refused as refused:
+                kind = refused.refusal.kind
+                there = await self._there(ref) if kind in _WHERE_EXISTING_COUNTS else None
+                existing = await self._existing(caller, request, there)
+                if existing is not None:
+                    return existing
+                if kind is not Kind.EXISTS or there is not None:
+                    raise
+                # The start that was before this one has come to nothing.
+        raise Refused(Refusal(Kind.RACE, "LOST_RACE", "other starts with this id keep failing; try again"))
+
+    async def _there(self, ref: ExecutionRef) -> ExecutionView | None:
+        """The execution with this id; where it is being started just now, once that is on disk."""
         try:
-            return Started(await self._begin(caller, request, ref), started=True)
-        except Refused as refused:
-            existing = await self._existing(caller, request, ref, refused.refusal)
-            if existing is None:
-                raise
-            return existing
+            return await self._parts.supervisor.view(ref)
+        except Refused:
+            return None
 
     def _check_start(self, request: StartRequest) -> None:
         if request.execution_id:
@@ -165,29 +178,23 @@ class Executions:
         known = catalog.cached_published(tenant, request.definition_id, request.version)
         return known or await catalog.published(tenant, request.definition_id, request.version)
 
-    async def _existing(
-        self, caller: Caller, request: StartRequest, ref: ExecutionRef, refusal: Refusal
-    ) -> Started | None:
+    async def _existing(self, caller: Caller, request: StartRequest, view: ExecutionView | None) -> Started | None:
         """What a refused start is answered with, where the same request or the same id was there before."""
         earlier = await self._earlier(caller)
         if earlier is not None:
-            view = await self._parts.supervisor.view(ExecutionRef(caller.tenant, earlier.identity))
-            return Started(view, started=True)
-        if request.reject_existing or not request.execution_id or refusal.kind not in _WHERE_EXISTING_COUNTS:
-            return None
-        try:
-            view = await self._parts.supervisor.view(ref)
-        except Refused:
+            begun = await self._parts.supervisor.view(ExecutionRef(caller.tenant, earlier.identity))
+            return Started(begun, started=True)
+        if request.reject_existing or not request.execution_id or view is None:
             return None
         if view.definition_id != request.definition_id:
             raise Refused(
                 Refusal(
                     Kind.EXISTS,
                     "EXECUTION_ALREADY_EXISTS",
-                    f"execution {ref.execution_id} exists, and runs {view.definition_id}",
+                    f"execution {view.ref.execution_id} exists, and runs {view.definition_id}",
                     {"definition_id": view.definition_id},
                     resource_type="execution",
-                    resource=ref.execution_id,
+                    resource=view.ref.execution_id,
                 )
             )
         return Started(view, started=False)

@@ -351,7 +351,7 @@ class ExecutionQuery(msgspec.Struct, frozen=True):
 class Counts(msgspec.Struct, frozen=True):
     """What the store holds, for GetServerInfo."""
 
-    executions: int
+    open_executions: int
     open_tasks: int
     timers: int
     inbox: int

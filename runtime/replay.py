@@ -161,9 +161,7 @@ async def was_answered(source: HistorySource, key: int, path: str, attempt: int)
     return False
 
 
-_ANSWERS = frozenset(
-    kind.__name__ for kind in (ev.StepCompleted, ev.StepRetryScheduled, ev.StepFailed, ev.StepParked)
-)
+_ANSWERS = frozenset(kind.__name__ for kind in (ev.StepCompleted, ev.StepRetryScheduled, ev.StepFailed, ev.StepParked))
 _NO_ANSWER = frozenset({TIMEOUT, WORKER_LOST})
 """Types of the failures with which the engine ends an attempt itself."""
 

@@ -311,6 +311,8 @@ def _resolve(turn: Turn, command: cmd.Resolve) -> Refusal | None:
     state = turn.state
     if state.status.ended:
         return _ended(state)
+    if command.path and command.path not in state.runs:
+        return Refusal(Kind.NOT_FOUND, "STEP_NOT_FOUND", f"there is no step run {command.path}")
     if command.path not in state.incidents:
         where = command.path or "the execution's end"
         return Refusal(Kind.STATE, "STEP_STATE_FORBIDS", f"{where} is not parked; nothing there waits for a decision")

@@ -149,7 +149,9 @@ def _join(turn: Turn, path: str, body: ParallelBody) -> None:
 def complete_execution(turn: Turn) -> None:
     """Every step is done: make the output and end, or park if the output cannot be made."""
     try:
-        output = _last_result(turn, "") if turn.plan.output is None else turn.plan.output.evaluate(turn.lookup(()))
+        output = _last_result(turn, "")
+        if turn.plan.output is not None:
+            output = turn.bounded(turn.plan.output.evaluate(turn.lookup(())), turn.plan.output)
     except ExpressionError as error:
         turn.emit(ev.ExecutionParked(failure=expression_failure(error)))
         return

@@ -7,7 +7,7 @@ the append that carries the events fails, the actor throws the state away; memor
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import Any, cast
 
 import msgspec
 
@@ -33,6 +33,8 @@ class Limits(msgspec.Struct, frozen=True):
     """Events of one decision, after which it goes on in another turn."""
     kept_events_max: int = 1_000
     """Events of one execution that wait for a `receive`."""
+    value_bytes_max: int = 4_194_304
+    """Bytes of one value that an expression or template makes, as JSON."""
     foreach_items_max: int = 100_000
     """Items of one `foreach`."""
     max_deliveries: int = 10
@@ -154,7 +156,15 @@ class Turn:
 
     def see(self, expression: Expression | Template, step: Step, path: str, extra: Mapping[str, Any] = Nothing) -> Any:
         """Evaluate for a step run; raises ExpressionError."""
-        return expression.evaluate(self.lookup(numbers_in(path), extra, step))
+        return self.bounded(expression.evaluate(self.lookup(numbers_in(path), extra, step)), expression)
+
+    def bounded(self, value: Any, expression: Expression | Template) -> Any:
+        """The value, if it is not too large to be kept; values can grow by feeding on themselves."""
+        limit = self.limits.value_bytes_max
+        if isinstance(value, str | list | dict) and len(encode(cast(Any, value))) > limit:
+            source = expression.source if isinstance(expression, Expression) else ""
+            raise ExpressionError(f"gives more than value_bytes_max, {limit} bytes", source)
+        return value
 
     def duration(self, duration: Duration | None, step: Step, path: str) -> int | None:
         """Microseconds of a duration that may be an expression; raises ExpressionError."""

@@ -357,7 +357,7 @@ class MemoryStore:
     async def counts(self) -> Counts:
         """Counted now."""
         return Counts(
-            len(self._executions),
+            sum(not record.head.ended_at for record in self._executions.values()),
             len(self._tasks),
             len(self._timers),
             len(self._inbox),

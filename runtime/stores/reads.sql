@@ -88,5 +88,5 @@ FROM definition_versions WHERE tenant = ? AND definition_id = ? AND version < ? 
 SELECT revision FROM revisions WHERE tenant = ?
 
 -- name: counts
-SELECT (SELECT count(*) FROM executions), (SELECT count(*) FROM open_tasks), (SELECT count(*) FROM timers),
+SELECT (SELECT count(*) FROM executions WHERE ended_at = 0), (SELECT count(*) FROM open_tasks), (SELECT count(*) FROM timers),
        (SELECT count(*) FROM inbox), (SELECT count(*) FROM dead_letters), (SELECT count(*) FROM definitions)

@@ -51,7 +51,7 @@ class ServerService:
             limits=limits_of(self._runtime),
             counts=pb2.ServerCounts(
                 live_executions=self._runtime.supervisor.live,
-                open_executions=counts.executions,
+                open_executions=counts.open_executions,
                 open_tasks=counts.open_tasks,
                 timers=counts.timers,
                 inbox=counts.inbox,

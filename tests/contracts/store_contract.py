@@ -526,7 +526,7 @@ class StoreContract:
     async def test_counts(self, store: Store) -> None:
         await written(store, change(), start(A, OpenTask("a", "s.op", 1, 1), SetTimer("a", "t", NOW)), enqueue())
         counts = await store.counts()
-        assert (counts.executions, counts.open_tasks, counts.timers) == (1, 1, 1)
+        assert (counts.open_executions, counts.open_tasks, counts.timers) == (1, 1, 1)
         assert (counts.inbox, counts.dead_letters, counts.definitions) == (1, 0, 1)
 
     async def test_a_store_with_room_says_so(self, store: Store) -> None:

@@ -3,7 +3,7 @@
 from typing import Any, cast
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
 from tests.core.flow import TASK, Flow, of_steps
 from tests.core.worlds import INPUT, bring_to_an_end, definitions, live
@@ -56,6 +56,7 @@ def test_any_life_replays_to_the_same_state_and_comes_to_an_end(
 @settings(suppress_health_check=[HealthCheck.too_slow])
 @given(definitions())
 def test_a_turn_may_be_cut_anywhere(text: str) -> None:
+    assume("vars." not in text)  # branches that race for a variable may end differently, and may do so uncut
     whole, cut, restarted = (Flow(text, Limits(turn_events_max=size)).start(INPUT) for size in (10_000, 1, 1))
     cut.proceed()
     restarted.proceed(forgetful=True)

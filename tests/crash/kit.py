@@ -383,6 +383,10 @@ async def house(home: Path, *flags: str, data: Path | None = None) -> AsyncItera
     own = House(Server(home, *flags, data=data))
     try:
         yield own
+    except BaseException:
+        if own.server.child is not None:
+            print(f"the server of boot {own.server.boots} said last:\n{own.server.child.text}")
+        raise
     finally:
         for worker in own.workers:
             if worker.child is not None and worker.child.alive:

@@ -80,7 +80,7 @@ async def test_of_two_tasks_only_the_one_without_a_result_runs_after_a_kill(tmp_
         assert first["run"] in ended.output.json and second["run"] in ended.output.json
         await server.kill()
     (stored,) = (await read_database(server.data)).executions.values()
-    results = {event.path: event.result for event in stored.of(ev.StepCompleted)}
+    results: dict[str, Any] = {event.path: event.result for event in stored.of(ev.StepCompleted)}
     assert {path: result["n"] for path, result in results.items()} == {"first": 1, "second": 2}
 
 

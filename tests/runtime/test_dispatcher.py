@@ -604,3 +604,13 @@ async def test_queues_that_nobody_needs_are_dropped(world: World) -> None:
 async def test_a_greeting_nobody_can_work_with_is_refused(world: World, field: str, value: object) -> None:
     with pytest.raises(Refused):
         world.dispatcher.connect(world.hello(**{field: value}))  # type: ignore[arg-type]
+
+
+async def test_a_draining_server_reports_no_task_as_lost(world: World) -> None:
+    session = world.dispatcher.connect(world.hello())
+    world.open(1)
+    await session.receive()
+    world.dispatcher.drain()
+    session.disconnect()
+    await world.clock.advance(60)
+    assert world.commands(LoseDelivery) == []

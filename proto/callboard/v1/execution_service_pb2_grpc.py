@@ -547,7 +547,7 @@ class ExecutionServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def ListDeadLetters(self, request, context):
-        """Lists what was accepted and could not be processed, the newest first.
+        """Lists what was accepted and could not be processed, the oldest first.
         Errors: INVALID_ARGUMENT INVALID_PAGE_TOKEN.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)

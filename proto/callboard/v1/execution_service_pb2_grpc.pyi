@@ -196,7 +196,7 @@ class ExecutionServiceStub:
     Errors: INVALID_ARGUMENT INVALID_FILTER, INVALID_PAGE_TOKEN. Those of an execution are in its `status`.
     """
     ListDeadLetters: _grpc.UnaryUnaryMultiCallable[_execution_events_pb2.ListDeadLettersRequest, _execution_events_pb2.ListDeadLettersResponse]
-    """Lists what was accepted and could not be processed, the newest first.
+    """Lists what was accepted and could not be processed, the oldest first.
     Errors: INVALID_ARGUMENT INVALID_PAGE_TOKEN.
     """
     RequeueDeadLetter: _grpc.UnaryUnaryMultiCallable[_execution_events_pb2.RequeueDeadLetterRequest, _execution_events_pb2.RequeueDeadLetterResponse]
@@ -408,7 +408,7 @@ class ExecutionServiceAsyncStub(ExecutionServiceStub):
     Errors: INVALID_ARGUMENT INVALID_FILTER, INVALID_PAGE_TOKEN. Those of an execution are in its `status`.
     """
     ListDeadLetters: _aio.UnaryUnaryMultiCallable[_execution_events_pb2.ListDeadLettersRequest, _execution_events_pb2.ListDeadLettersResponse]  # type: ignore[assignment]
-    """Lists what was accepted and could not be processed, the newest first.
+    """Lists what was accepted and could not be processed, the oldest first.
     Errors: INVALID_ARGUMENT INVALID_PAGE_TOKEN.
     """
     RequeueDeadLetter: _aio.UnaryUnaryMultiCallable[_execution_events_pb2.RequeueDeadLetterRequest, _execution_events_pb2.RequeueDeadLetterResponse]  # type: ignore[assignment]
@@ -777,7 +777,7 @@ class ExecutionServiceServicer:
         request: _execution_events_pb2.ListDeadLettersRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_execution_events_pb2.ListDeadLettersResponse, _abc.Awaitable[_execution_events_pb2.ListDeadLettersResponse]]:
-        """Lists what was accepted and could not be processed, the newest first.
+        """Lists what was accepted and could not be processed, the oldest first.
         Errors: INVALID_ARGUMENT INVALID_PAGE_TOKEN.
         """
 

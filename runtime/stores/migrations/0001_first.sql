@@ -28,6 +28,8 @@ CREATE TABLE executions (
 CREATE UNIQUE INDEX executions_by_id ON executions (tenant, execution_id);
 -- Ends in the key (the rowid), so that a page of one status is a walk along the index.
 CREATE INDEX executions_by_status ON executions (tenant, status);
+-- For counting what has not ended; changes at a start and at an end only.
+CREATE INDEX executions_open ON executions (shard) WHERE ended_at = 0;
 
 -- Written at the start and when the labels change; a listing by label starts here.
 CREATE TABLE labels (
