@@ -15,7 +15,7 @@ import grpc
 from grpc import aio
 
 from .codec import Seconds, seconds
-from .errors import CallboardError, Unreachable, from_call
+from .errors import CallboardError, Disconnected, Unreachable, from_call
 
 DEFAULT_ADDRESS = "127.0.0.1:7519"
 DEFAULT_TENANT = "default"
@@ -158,6 +158,8 @@ class Connection:
         """The error of a failed call. One that ran out of time before there was a connection says so."""
         failure = from_call(error)
         connected = self.channel.get_state() in (grpc.ChannelConnectivity.READY, grpc.ChannelConnectivity.IDLE)
+        if isinstance(failure, Disconnected):
+            return failure
         if isinstance(failure, Unreachable) or (failure.code == "DEADLINE_EXCEEDED" and not connected):
             return Unreachable(
                 f"no server answers at {self.address}: {failure.message}", reason="UNREACHABLE", code=failure.code
@@ -171,5 +173,5 @@ def caller_metadata(tenant: str, user: str = "") -> Metadata:
 
 
 def reopens(error: CallboardError) -> bool:
-    """Whether a stream that ended so is worth opening again: proxies and dying servers reset streams in many ways."""
-    return error.code in _RETRIED or error.reason in ("CANCELLED", "UNKNOWN")
+    """Whether a stream that ended so is worth opening again."""
+    return error.code in _RETRIED or isinstance(error, Disconnected)

@@ -60,6 +60,11 @@ class Unreachable(CallboardError):
     """No server answered within the time given: wrong address, not started, or the network is down. Safe to repeat."""
 
 
+class Disconnected(Unreachable):
+    """The connection broke in the middle of a call, and the server said nothing about it. What was asked may have
+    happened; the same call with the same `request_id` tells."""
+
+
 class TaskError(Exception):
     """Raised by a handler to say how its task failed.
 
@@ -150,6 +155,10 @@ def _plain(message: str, code: str) -> CallboardError:
     """An error of the transport: no server of ours said anything about it."""
     if code == "UNAVAILABLE":
         return Unreachable(message, reason="UNREACHABLE", code=code)
+    if code in ("CANCELLED", "INTERNAL", "UNKNOWN"):
+        # A write that meets the end of its stream ends it as INTERNAL, a reset arrives as any of these; the server
+        # itself never says them without a reason.
+        return Disconnected(message, reason="DISCONNECTED", code=code)
     return BY_REASON.get(code, CallboardError)(message, reason=code, code=code)
 
 

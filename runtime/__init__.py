@@ -1,8 +1,8 @@
 """The engine: usable inside any Python program, without gRPC.
 
-    async with Runtime.open("orders.db") as runtime:
-        await runtime.publish(text)
-        started = await runtime.start(Caller(), StartRequest("fulfil-order", input={...}))
+async with Runtime.open("orders.db") as runtime:
+    await runtime.publish(text)
+    started = await runtime.start(Caller(), StartRequest("fulfil-order", input={...}))
 """
 
 from .clock import ManualClock, SystemClock

@@ -28,8 +28,8 @@ from .core.effects import Continue
 from .core.plan import Plan
 from .core.refusals import Kind, Refusal, Refused
 from .core.state import State
-from .core.values import decode
-from .mailbox import Letter, Mailbox, Reply
+from .core.values import decode, encode
+from .mailbox import NO_CONTEXT, Letter, Mailbox, Reply
 from .ports import (
     Clock,
     Committed,
@@ -250,7 +250,8 @@ class Actor:
             return
         telemetry = self._world.telemetry
         try:
-            with telemetry.turn(self.ref, letters) if telemetry is not None else nullcontext():
+            trace = self.state.trace if self.state is not None else ""
+            with telemetry.turn(self.ref, letters, trace) if telemetry is not None else nullcontext():
                 await self._work_off(letters)
         except Exception:
             self._broken_off(letters)
@@ -263,7 +264,8 @@ class Actor:
         self.mailbox.put_back([letter for letter in letters if not (letter.inbox_id or letter.future.done())])
 
     async def _work_off(self, letters: list[Letter]) -> None:
-        stored = await self._stored(letters)
+        again = any(letter.reruns for letter in letters)
+        stored = await self._stored(letters) if again else (set[str](), dict[str, Request]())
         state = self.state
         if state is None:
             return
@@ -310,7 +312,11 @@ class Actor:
         return Letter(command, future, row.context, event_id=row.event_id, inbox_id=row.id)
 
     async def _stored(self, letters: Sequence[Letter]) -> tuple[set[str], dict[str, Request]]:
-        """Which of the callers' ids are stored already: one indexed read a turn, none where nobody sent one."""
+        """Which of the callers' ids are stored already.
+
+        New ones are the rule, so nothing is read before a decision: a repeat that is accepted loses its append to the
+        unique index, and the turn runs again knowing more; a repeat that is refused is looked up before it is told.
+        """
         event_ids = [one.event_id for one in letters if one.event_id]
         request_ids = [one.request.request_id for one in letters if one.request and type(one.command) is not Start]
         store, now = self._world.store, self._world.clock.now()
@@ -341,7 +347,10 @@ class Actor:
         self._accept(letter, state, batch, decision, facts.now)
 
     def _accept(self, letter: Letter, state: State, batch: Batch, accepted: Accepted, now: int) -> None:
-        batch.events += seal(state, accepted, now, letter.context, self.ref.tenant)
+        # What nobody outside has caused (an answer, a timer) belongs to the trace that began the execution.
+        own = letter.context == NO_CONTEXT and state.trace
+        context = encode({"trace": state.trace}) if own else letter.context
+        batch.events += seal(state, accepted, now, context, self.ref.tenant)
         batch.effects += accepted.effects
         if accepted.left:
             self._left = {**(self._left or {}), **accepted.left}
@@ -406,8 +415,11 @@ class Actor:
         return snapshot
 
     async def _answer(self, batch: Batch) -> None:
+        refused = [letter for letter, answer in batch.answers if isinstance(answer, Refusal)]
+        stored = await self._stored(refused)
         view: ExecutionView | None = None
-        for letter, answer in batch.answers:
+        for letter, decided in batch.answers:
+            answer = (repeated(letter, Batch(), *stored) or decided) if isinstance(decided, Refusal) else decided
             if isinstance(answer, Refusal):
                 letter.refuse(answer)
             elif letter.wants_view:

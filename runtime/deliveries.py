@@ -181,7 +181,7 @@ class Deliveries:
         entry.delivery = delivery
         entry.queue.running += 1
         self.live[delivery.token] = delivery
-        if self._spans is not None:
+        if self._spans is not None and entry.delivered:  # one that an earlier boot delivered was begun by that
             delivery.span = self._spans(entry.operation, entry.path, entry.attempt, entry.trace)
         if entry.attempt_timeout:
             seconds = entry.attempt_timeout / _MICROSECONDS

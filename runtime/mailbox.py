@@ -14,6 +14,9 @@ from .core.refusals import Kind, Refusal, Refused
 from .ports import DefinitionGuard, Request
 from .views import ExecutionView
 
+NO_CONTEXT = b"{}"
+"""The context of a command that nobody outside has caused."""
+
 
 class Reply(msgspec.Struct, frozen=True):
     """What an accepted command is answered with, after its commit."""
@@ -34,7 +37,7 @@ class Letter:
 
     command: Command
     future: asyncio.Future[Reply]
-    context: bytes = b"{}"
+    context: bytes = NO_CONTEXT
     """JSON of {user, trace, request}: who caused it."""
     event_id: str = ""
     request: Request | None = None
@@ -42,6 +45,8 @@ class Letter:
     inbox_id: int = 0
     """The inbox row it came from; 0: none."""
     wants_view: bool = False
+    routed_at: int = 0
+    """When it was sent, in nanoseconds since the epoch; 0: nobody wants to know."""
     span: Span | None = None
     """Of its way from the supervisor to its answer, where there is telemetry."""
     reruns: int = 0

@@ -8,6 +8,7 @@ lifecycle chain), `callboard.task` (a worker's attempt). They are put around the
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Callable, Generator, Iterable, Sequence
 from contextlib import contextmanager
 from typing import Any, Protocol
@@ -31,6 +32,7 @@ class Traced(Protocol):
     """A letter, as far as telemetry knows it."""
 
     command: Command
+    routed_at: int
     span: trace.Span | None
 
 
@@ -85,26 +87,40 @@ class Telemetry:
     # Spans
 
     def route(self, ref: ExecutionRef, letter: Traced, answer: asyncio.Future[Any]) -> None:
-        """A span from here until the command is answered."""
-        name = type(letter.command).__name__
-        span = self.tracer.start_span("callboard.route", attributes=_who(ref) | {"callboard.command": name})
-        letter.span = span
+        """A span from here until the command is answered. One that is not part of a call (an answer of a worker, a
+        timer) gets its span when its execution is at hand, in the trace of that."""
+        letter.routed_at = time.time_ns()
+        if trace.get_current_span().get_span_context().is_valid:
+            self._begin_route(ref, letter, None)
 
         def answered(future: asyncio.Future[Any]) -> None:
             error = None if future.cancelled() else future.exception()
             outcome = error.refusal.reason if isinstance(error, Refused) else "OK"
-            span.set_attribute("callboard.outcome", outcome)
-            span.end()
+            if letter.span is not None:
+                letter.span.set_attribute("callboard.outcome", outcome)
+                letter.span.end()
+            name = type(letter.command).__name__
             self._commands.add(1, {"callboard.command": name, "callboard.outcome": outcome})
 
         answer.add_done_callback(answered)
 
+    def _begin_route(self, ref: ExecutionRef, letter: Traced, parent: otel_context.Context | None) -> None:
+        attributes = _who(ref) | {"callboard.command": type(letter.command).__name__}
+        letter.span = self.tracer.start_span(
+            "callboard.route", parent, attributes=attributes, start_time=letter.routed_at
+        )
+
     @contextmanager
-    def turn(self, ref: ExecutionRef, letters: Sequence[Traced]) -> Generator[None, None, None]:
-        """One turn: in the trace of its first command, linked to those of the others."""
+    def turn(self, ref: ExecutionRef, letters: Sequence[Traced], traceparent: str) -> Generator[None, None, None]:
+        """One turn: in the trace of its first command, linked to those of the others. `traceparent` is that of the
+        execution."""
         self._turns.record(len(letters))
+        own = _remote(traceparent)
+        for letter in letters:
+            if letter.span is None and letter.routed_at:
+                self._begin_route(ref, letter, own)
         spans = [letter.span for letter in letters if letter.span is not None]
-        parent = trace.set_span_in_context(spans[0]) if spans else None
+        parent = trace.set_span_in_context(spans[0]) if spans else own
         links = [Link(span.get_span_context()) for span in spans[1:]]
         attributes = _who(ref) | {"callboard.commands": len(letters)}
         with self.tracer.start_as_current_span("callboard.turn", parent, attributes=attributes, links=links):
@@ -118,7 +134,7 @@ class Telemetry:
 
     def task(self, operation: str, path: str, attempt: int, traceparent: str) -> trace.Span:
         """A span for an attempt in a worker's hands, in the trace of its execution."""
-        parent = _propagator.extract({"traceparent": traceparent}) if traceparent else otel_context.Context()
+        parent = _remote(traceparent)
         attributes: dict[str, str | int] = {
             "callboard.operation": operation,
             "callboard.path": path,
@@ -156,6 +172,11 @@ def traceparent_of(span: trace.Span) -> str:
     carrier: dict[str, str] = {}
     _propagator.inject(carrier, trace.set_span_in_context(span))
     return carrier.get("traceparent", "")
+
+
+def _remote(traceparent: str) -> otel_context.Context:
+    """The context of a span that was begun elsewhere; a new trace where there is none."""
+    return _propagator.extract({"traceparent": traceparent}) if traceparent else otel_context.Context()
 
 
 def _who(ref: ExecutionRef) -> dict[str, str | int]:

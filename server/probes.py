@@ -69,12 +69,15 @@ class Health(health_pb2_grpc.HealthServicer):
         """The health now and whenever it changes; it ends with the server."""
         last = None
         known = request.service in self._services
-        while not self._ended:
+        while True:
             changed, status = self._changed, self._status if known else _UNKNOWN
             if status != last:
                 last = status
                 yield health_pb2.HealthCheckResponse(status=status)
-            await changed.wait()
+            if self._ended:
+                return
+            if not changed.is_set():
+                await changed.wait()
 
 
 def handlers(health: Health, services: Iterable[str]) -> dict[str, grpc.RpcMethodHandler[Any, Any]]:

@@ -105,6 +105,15 @@ async def test_no_server_at_all_is_unreachable() -> None:
                 pass
 
 
+async def test_a_call_that_breaks_off_is_told_from_a_refusal(server: FakeServer, client: Client) -> None:
+    def broken(request: Any) -> Any:
+        raise RuntimeError("the server breaks")
+
+    server.unary.on("GetExecution", broken)
+    with pytest.raises(errors.Disconnected):
+        await client.get("e1")
+
+
 async def test_a_reason_of_a_newer_server_is_a_plain_error(server: FakeServer, client: Client) -> None:
     server.unary.on("GetExecution", status(grpc.StatusCode.ABORTED, "NOT_INVENTED_YET"))
     with pytest.raises(CallboardError) as raised:

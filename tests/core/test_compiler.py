@@ -398,7 +398,11 @@ def test_what_could_not_be_read_is_not_blamed_twice() -> None:
 
 def test_mistakes_of_form_and_of_sense_come_together_in_the_order_of_the_text() -> None:
     found = steps("id: a, set: {x: '${nope}'}", "id: b, set: {}, colour: red", "id: b, set: {}").violations
-    assert [(one.line, one.code) for one in found] == [(4, "INVALID_EXPRESSION"), (5, "UNKNOWN_FIELD"), (6, "DUPLICATE_ID")]
+    assert [(one.line, one.code) for one in found] == [
+        (4, "INVALID_EXPRESSION"),
+        (5, "UNKNOWN_FIELD"),
+        (6, "DUPLICATE_ID"),
+    ]
 
 
 # Schemas

@@ -278,10 +278,10 @@ def test_a_parked_step_whose_handler_failed_can_run_again() -> None:
 
 def test_only_what_is_parked_can_be_resolved() -> None:
     flow = task()
-    for path in ("a", "", "nowhere"):
+    for path, reason in (("a", "STEP_STATE_FORBIDS"), ("", "STEP_STATE_FORBIDS"), ("nowhere", "STEP_NOT_FOUND")):
         refused = flow.do(cmd.Resolve(path, cmd.ResolveAction.SKIP))
         assert isinstance(refused, Refusal)
-        assert refused.reason == "STEP_STATE_FORBIDS"
+        assert refused.reason == reason
 
 
 # Values

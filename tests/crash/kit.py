@@ -73,7 +73,7 @@ class Child:
         self._reader = asyncio.create_task(self._read())
 
     @classmethod
-    async def spawn(cls, *arguments: str, before_exec: Callable[[], None] | None = None) -> Child:
+    async def spawn(cls, *arguments: str) -> Child:
         """Start `python <arguments>` in the repository."""
         environment = {name: value for name, value in os.environ.items() if not name.startswith("CALLBOARD_")}
         process = await asyncio.create_subprocess_exec(
@@ -85,7 +85,6 @@ class Child:
             cwd=REPOSITORY,
             env=environment,
             limit=_LINE_BYTES_MAX,
-            preexec_fn=before_exec,
         )
         return cls(process)
 
@@ -175,15 +174,10 @@ class Server:
         fresh.replace(self.address_file)
         return self
 
-    async def launch(
-        self,
-        *flags: str,
-        program: Sequence[str] = ("-m", "callboard.server"),
-        before_exec: Callable[[], None] | None = None,
-    ) -> Child:
+    async def launch(self, *flags: str, program: Sequence[str] = ("-m", "callboard.server")) -> Child:
         """Start the process only; it may refuse."""
         own = ("--data", str(self.data), "--listen", "127.0.0.1:0", "--log-format", "json")
-        return await Child.spawn(*program, *own, *self.flags, *flags, before_exec=before_exec)
+        return await Child.spawn(*program, *own, *self.flags, *flags)
 
     @property
     def process(self) -> Child:

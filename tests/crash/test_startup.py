@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import ctypes
-import os
 import socket
 import sqlite3
 import time
+from collections.abc import Sequence
 from contextlib import closing
 from pathlib import Path
 
@@ -19,12 +18,19 @@ DORMANT = 100_000
 READY_SECONDS_MAX = 5.0
 """Generous, for slow machines; the promise is 1.5 s, and the figure is printed."""
 MEMORY_MB_MAX = 150.0
-_PR_CAPBSET_DROP, _CAP_DAC_OVERRIDE = 24, 1
+BOUND_BY_PERMISSIONS = """
+import ctypes, os, sys
+PR_CAPBSET_DROP, CAP_DAC_OVERRIDE = 24, 1
+if os.geteuid() == 0 and ctypes.CDLL(None).prctl(PR_CAPBSET_DROP, CAP_DAC_OVERRIDE, 0, 0, 0) != 0:
+    os.setuid(65534)
+os.execv(sys.executable, [sys.executable, "-m", "callboard.server", *sys.argv[1:]])
+"""
+"""The server as a program for which the permissions of files count, also where root starts it."""
 
 
-async def _refusal(server: Server, *flags: str, rootless: bool = False) -> str:
+async def _refusal(server: Server, *flags: str, program: Sequence[str] = ("-m", "callboard.server")) -> str:
     """What a server says that refuses to start."""
-    child = await server.launch(*flags, before_exec=_bound_by_permissions if rootless else None)
+    child = await server.launch(*flags, program=program)
     assert await child.ended() == 1, child.text
     assert "Traceback" not in child.text
     return child.text
@@ -81,16 +87,10 @@ async def test_a_data_directory_that_cannot_be_written_is_refused(tmp_path: Path
         own.server.data.mkdir()
         own.server.data.chmod(0o500)
         try:
-            said = await _refusal(own.server, rootless=True)
+            said = await _refusal(own.server, program=("-c", BOUND_BY_PERMISSIONS))
         finally:
             own.server.data.chmod(0o700)
     assert "not writable" in said and str(tmp_path / "data") in said
-
-
-def _bound_by_permissions() -> None:
-    """For root, file permissions count only without this capability. Runs in the new process."""
-    if os.geteuid() == 0 and ctypes.CDLL(None).prctl(_PR_CAPBSET_DROP, _CAP_DAC_OVERRIDE, 0, 0, 0) != 0:
-        os.setuid(65_534)
 
 
 async def test_a_busy_port_is_refused(tmp_path: Path) -> None:

@@ -1,4 +1,5 @@
-"""kill -9 of the server, of workers, of both, at random moments under load, again and again.
+"""kill -9 of the server, of workers, of both, at random moments under load, again and again; between them a worker that
+falls silent, and a server that is asked to end.
 
 `CALLBOARD_CRASH_ROUNDS` makes it longer, `CALLBOARD_CRASH_SEED` repeats the choices of an earlier run.
 """
@@ -39,7 +40,7 @@ WORKERS = 2
 CALM_SECONDS = (0.05, 1.2)
 """How long everything runs between two kills."""
 LEASE_SECONDS = 2
-LIMITS = ("--limit", "reconnect_grace_seconds=1", "--limit", f"lease_seconds={LEASE_SECONDS}")
+FLAGS = ("--limit", "reconnect_grace_seconds=1", "--limit", f"lease_seconds={LEASE_SECONDS}", "--drain-seconds", "5")
 
 STORM = """
 id: storm
@@ -141,6 +142,10 @@ class Storm:
         if victims == "frozen":
             await self._freeze(self._seats[0].process)
             return
+        if victims == "drained":
+            assert await self._own.server.stop() == 0
+            await self._own.server.start()
+            return
         seats = [seat for seat in range(WORKERS) if victims != "server" and (seat == 0 or self._chance.random() < 0.5)]
         await asyncio.gather(
             *[self._seats[seat].kill() for seat in seats],
@@ -160,7 +165,7 @@ class Storm:
 
 def _victims(chance: random.Random) -> list[str]:
     """As many rounds as asked for; each kind has its share."""
-    kinds = ["server", "workers", "both", "server", "server", "frozen"]
+    kinds = ["server", "workers", "both", "server", "drained", "frozen"]
     chosen = [kinds[number % len(kinds)] for number in range(ROUNDS)]
     chance.shuffle(chosen)
     return chosen
@@ -172,7 +177,7 @@ async def test_a_storm_of_kills_loses_nothing_and_repeats_nothing(tmp_path: Path
     seed = int(os.environ.get("CALLBOARD_CRASH_SEED", str(random.randrange(1 << 32))))
     print(f"CALLBOARD_CRASH_SEED={seed}")
     chance, began = random.Random(seed), time.monotonic()
-    async with house(tmp_path, *LIMITS) as own:
+    async with house(tmp_path, *FLAGS) as own:
         server = await own.server.start()
         await server.publish(STORM)
         storm = Storm(own, chance)

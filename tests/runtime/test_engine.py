@@ -353,7 +353,7 @@ async def test_what_follows_a_start_of_an_existing_execution_reaches_that_one(tm
 
 async def test_a_refused_start_leaves_nothing_behind(path: str) -> None:
     async with engine(path) as runtime:
-        await runtime.publish(WAITING.replace("steps:", "labels: {n: \"${input.n}\"}\nsteps:", 1))
+        await runtime.publish(WAITING.replace("steps:", 'labels: {n: "${input.n}"}\nsteps:', 1))
         with pytest.raises(Refused) as caught:
             await runtime.start(ME, StartRequest("waiting", execution_id="x-1", input={}))
         assert reason(caught) == "INVALID_REQUEST"

@@ -12,8 +12,9 @@ from opentelemetry.sdk.metrics.export import InMemoryMetricReader
 from opentelemetry.sdk.trace import ReadableSpan, TracerProvider
 from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
-from tests.scenarios.kit import HOLD, LINEAR, WAITING, Api, serve, worker
+from tests.scenarios.kit import HOLD, LINEAR, WAITING, Api, refused, serve, worker
 
+from callboard.runtime.tasks import DispatcherSettings
 from callboard.server.telemetry import Telemetry
 
 TRACE = "4bf92f3577b34da6a3ce929d0e0e4736"
@@ -103,13 +104,15 @@ async def test_one_trace_runs_from_the_caller_to_the_workers_also_through_a_rest
         span.name for span in first
     }
     assert way(first, "callboard.task")[0] == START
-    observed.exporter.clear()
-    async with serve(tmp_path, telemetry=Observed().telemetry) as api:
+    after = Observed()
+    async with serve(tmp_path, telemetry=after.telemetry) as api:
         async with worker(api, lambda task: 1, holding=tokens) as stub:
             await stub.answer(tokens[0], 2)
             await api.ended("x-1")
-        traces = {event.trace_context.traceparent.split("-")[1] for event in await api.history("x-1")}
-        assert traces <= {TRACE, ""}
+        traces = [event.trace_context.traceparent.split("-")[1] for event in await api.history("x-1")]
+        assert set(traces) == {TRACE}
+    second = {span.name for span in after.spans()}
+    assert second == {"callboard.route", "callboard.turn", "callboard.flush"}
 
 
 async def test_a_task_of_an_earlier_boot_is_delivered_in_its_trace(tmp_path: Path) -> None:
@@ -117,13 +120,13 @@ async def test_a_task_of_an_earlier_boot_is_delivered_in_its_trace(tmp_path: Pat
     async with serve(tmp_path, telemetry=before.telemetry) as api:
         await api.publish(LINEAR)
         await traced(api).start("linear", "x-1")
-    from callboard.runtime.tasks import DispatcherSettings
-
     grace = DispatcherSettings(reconnect_grace_seconds=0.01)
-    async with serve(tmp_path, telemetry=after.telemetry, dispatching=grace) as api:
-        async with worker(api, lambda task: 1) as stub:
-            await api.ended("x-1")
-            assert {task.trace_context.traceparent.split("-")[1] for task in stub.tasks} == {TRACE}
+    async with (
+        serve(tmp_path, telemetry=after.telemetry, dispatching=grace) as api,
+        worker(api, lambda task: 1) as stub,
+    ):
+        await api.ended("x-1")
+        assert {task.trace_context.traceparent.split("-")[1] for task in stub.tasks} == {TRACE}
     assert [span.name for span in after.spans() if span.name == "callboard.task"] == ["callboard.task"] * 2
 
 
@@ -161,8 +164,6 @@ async def test_what_is_counted_has_its_unit(tmp_path: Path, observed: Observed) 
 
 
 async def test_a_refused_call_is_seen_as_what_it_is(tmp_path: Path, observed: Observed) -> None:
-    from tests.scenarios.kit import refused
-
     async with serve(tmp_path, telemetry=observed.telemetry) as api:
         await refused(traced(api).submit("nobody", "go"))
     names = {span.name: span for span in observed.spans()}
