@@ -56,6 +56,7 @@ from .views import ExecutionView, full_view, state_view
 log = logging.getLogger("callboard.actor")
 
 RERUNS_MAX = 3
+NOTHING_STORED: tuple[set[str], dict[str, Request]] = (set(), {})
 
 
 class Writer(Protocol):
@@ -245,7 +246,7 @@ class Actor:
     # One turn
 
     async def _turn(self) -> None:
-        letters = await self._take()
+        letters = await self._take_with_inbox() if self._inbox_waits and self.key else self._take()
         if not letters:
             return
         telemetry = self._world.telemetry
@@ -265,7 +266,7 @@ class Actor:
 
     async def _work_off(self, letters: list[Letter]) -> None:
         again = any(letter.reruns for letter in letters)
-        stored = await self._stored(letters) if again else (set[str](), dict[str, Request]())
+        stored = await self._stored(letters) if again else NOTHING_STORED
         state = self.state
         if state is None:
             return
@@ -287,19 +288,27 @@ class Actor:
         if not self.key:  # a start that was refused: there may be an execution on disk all the same
             self._forget()
 
-    async def _take(self) -> list[Letter]:
-        """Inbox rows accepted before, then what is in the mailbox. A start goes alone: if it turns out that the
-        execution exists, those behind it are meant for that one."""
-        limit = 1 if self._alone or not self.key else self._world.settings.turn_commands_max
-        letters: list[Letter] = []
-        if self._inbox_waits and self.key:
-            rows = await self._world.store.inbox(self.key, limit)
-            self._inbox_waits = len(rows) == limit
-            letters = [self._from_inbox(row) for row in rows]
-        if len(letters) < limit:
-            letters += self.mailbox.take(limit - len(letters))
+    def _take(self) -> list[Letter]:
+        """The next letters."""
+        letters = self.mailbox.take(self._letters_max)
         self._alone = max(0, self._alone - len(letters))
         return letters
+
+    async def _take_with_inbox(self) -> list[Letter]:
+        """Inbox rows that were accepted before, then what is in the mailbox."""
+        limit = self._letters_max
+        rows = await self._world.store.inbox(self.key, limit)
+        self._inbox_waits = len(rows) == limit
+        letters = [self._from_inbox(row) for row in rows]
+        letters += self.mailbox.take(limit - len(letters))
+        self._alone = max(0, self._alone - len(letters))
+        return letters
+
+    @property
+    def _letters_max(self) -> int:
+        """How many letters the next turn takes. A start goes alone: if it turns out that the execution exists, those
+        behind it are meant for that one."""
+        return 1 if self._alone or not self.key else self._world.settings.turn_commands_max
 
     def _from_inbox(self, row: InboxRow) -> Letter:
         command: Command
@@ -416,7 +425,7 @@ class Actor:
 
     async def _answer(self, batch: Batch) -> None:
         refused = [letter for letter, answer in batch.answers if isinstance(answer, Refusal)]
-        stored = await self._stored(refused)
+        stored = await self._stored(refused) if refused else NOTHING_STORED
         view: ExecutionView | None = None
         for letter, decided in batch.answers:
             answer = (repeated(letter, Batch(), *stored) or decided) if isinstance(decided, Refusal) else decided

@@ -303,8 +303,7 @@ class Executions:
         supervisor = self._parts.supervisor
         ended = supervisor.end_of(ref)
         try:
-            view = await supervisor.view(ref)
-            if view.ended:
+            if (view := await supervisor.ended_view(ref)) is not None:
                 return view
             try:
                 return await asyncio.wait_for(ended, timeout_us / 1_000_000) or await supervisor.view(ref)

@@ -161,6 +161,11 @@ class Supervisor:
             raise Refused(Refusal(Kind.UNAVAILABLE, "SERVER_BUSY", "the execution is being reloaded; try again"))
         return view
 
+    async def ended_view(self, ref: ExecutionRef) -> ExecutionView | None:
+        """What an execution looks like, if it has ended; raises Refused EXECUTION_NOT_FOUND."""
+        actor = await self._settled(ref)
+        return actor.view() if actor.state is not None and actor.state.status.ended else None
+
     async def _settled(self, ref: ExecutionRef) -> Actor:
         """The actor, with a state that is not ahead of the disk."""
         while (actor := self._touch(ref)) is not None and actor.appending is not None:

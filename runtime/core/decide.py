@@ -74,7 +74,7 @@ def _start(turn: Turn, command: cmd.Start) -> Refusal | None:
             resource=state.execution_id,
         )
     try:
-        labels = {**_made_labels(turn, command), **command.labels}
+        labels = {**_made_labels(turn, command), **command.labels} if turn.plan.labels else dict(command.labels)
     except ExpressionError as error:
         return Refusal(Kind.INVALID, "INVALID_REQUEST", f"a label cannot be made: {error}")
     turn.emit(

@@ -13,7 +13,7 @@ from tests.scenarios.kit import WAITING, Api, connect, eventually, payload, raw,
 
 from callboard.runtime.clock import ManualClock
 from callboard.v1 import execution_events_pb2 as events_pb2
-from callboard.v1 import payload_pb2
+from callboard.v1 import payload_pb2, server_service_pb2
 
 LATER = """
 id: later
@@ -86,6 +86,23 @@ async def test_the_same_event_id_counts_once_at_once_and_after_a_restart(tmp_pat
         assert [event.event_id for event in events if event.event_name == "EventReceived"] == ["e-1"]
         await api.submit("x-1", "more", 2)
         assert value((await api.ended("x-1")).output) == [{"n": 1}, 2]
+
+
+async def test_the_same_event_id_submitted_and_enqueued_at_once_counts_once(api: Api) -> None:
+    """Whichever way is committed first; an accepted row whose event is there already is dropped, not tried for ever."""
+    await api.publish(WAITING)
+    for n in range(20):
+        await api.start("waiting", f"x-{n}")
+    for n in range(20):
+        calls = [api.enqueue(f"x-{n}", "go", 1, event_id="e-1"), api.submit(f"x-{n}", "go", 1, event_id="e-1")]
+        await asyncio.gather(*(calls if n % 2 else reversed(calls)))
+        await api.submit(f"x-{n}", "more", 2)
+    for n in range(20):
+        execution = await api.ended(f"x-{n}")
+        assert value(execution.output) == [1, 2]
+        assert (await api.names(f"x-{n}")).count("EventReceived") == 2
+    counts = (await api.admin.GetServerInfo(server_service_pb2.GetServerInfoRequest())).counts
+    assert (counts.inbox, counts.dead_letters) == (0, 0)
 
 
 async def test_an_enqueued_event_wakes_a_dormant_execution_after_a_restart(tmp_path: Path) -> None:
