@@ -56,6 +56,8 @@ from .views import ExecutionView, full_view, state_view
 log = logging.getLogger("callboard.actor")
 
 RERUNS_MAX = 3
+WARY_TURNS = 64
+"""Turns for which ids are looked up before deciding, after one was a repeat: repeats come in swarms."""
 NOTHING_STORED: tuple[set[str], dict[str, Request]] = (set(), {})
 
 
@@ -109,6 +111,7 @@ class Actor:
         "_snapshot_bytes",
         "_tail_bytes",
         "_tail_events",
+        "_wary",
         "_world",
         "appending",
         "key",
@@ -138,6 +141,8 @@ class Actor:
         self._tail_events = 0
         self._tail_bytes = 0
         self._snapshot_bytes = 0
+        self._wary = 0
+        """Turns for which callers' ids are looked up before deciding."""
 
     # From outside
 
@@ -265,8 +270,8 @@ class Actor:
         self.mailbox.put_back([letter for letter in letters if not (letter.inbox_id or letter.future.done())])
 
     async def _work_off(self, letters: list[Letter]) -> None:
-        again = any(letter.reruns for letter in letters)
-        stored = await self._stored(letters) if again else NOTHING_STORED
+        stored = await self._stored(letters) if self._wary else NOTHING_STORED
+        self._wary = max(0, self._wary - 1)
         state = self.state
         if state is None:
             return
@@ -297,8 +302,13 @@ class Actor:
     async def _take_with_inbox(self) -> list[Letter]:
         """Inbox rows that were accepted before, then what is in the mailbox."""
         limit = self._letters_max
-        rows = await self._world.store.inbox(self.key, limit)
-        self._inbox_waits = len(rows) == limit
+        self._inbox_waits = False  # what is accepted while they are read sets it again
+        try:
+            rows = await self._world.store.inbox(self.key, limit)
+        except BaseException:
+            self._inbox_waits = True
+            raise
+        self._inbox_waits = self._inbox_waits or len(rows) == limit
         letters = [self._from_inbox(row) for row in rows]
         letters += self.mailbox.take(limit - len(letters))
         self._alone = max(0, self._alone - len(letters))
@@ -323,8 +333,9 @@ class Actor:
     async def _stored(self, letters: Sequence[Letter]) -> tuple[set[str], dict[str, Request]]:
         """Which of the callers' ids are stored already.
 
-        New ones are the rule, so nothing is read before a decision: a repeat that is accepted loses its append to the
-        unique index, and the turn runs again knowing more; a repeat that is refused is looked up before it is told.
+        New ones are the rule, so at first nothing is read before a decision: a repeat that is accepted loses its append
+        to the unique index, and the turn, and those after it, look before they decide. A repeat that is refused is
+        looked up before it is told.
         """
         event_ids = [one.event_id for one in letters if one.event_id]
         request_ids = [one.request.request_id for one in letters if one.request and type(one.command) is not Start]
@@ -339,6 +350,7 @@ class Actor:
             return
         repeat = repeated(letter, batch, *stored)
         if repeat is not None:
+            self._wary = WARY_TURNS
             batch.answers.append((letter, repeat))
             if letter.inbox_id:
                 batch.consumed.append(letter.inbox_id)
@@ -452,6 +464,7 @@ class Actor:
                 letter.refuse(start_refusal(self.ref, lost))
             return
         again = lost.why in (Why.DUPLICATE_EVENT, Why.DUPLICATE_REQUEST, Why.SEQUENCE)
+        self._wary = WARY_TURNS
         for letter in letters:
             letter.reruns += 1
         retried = [letter for letter in letters if again and letter.reruns <= RERUNS_MAX]

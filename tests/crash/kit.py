@@ -40,8 +40,16 @@ CALL_SECONDS = 20.0
 _POLL_SECONDS = 0.02
 _LINES_KEPT = 200
 _LINE_BYTES_MAX = 1 << 20
-_AGAIN = frozenset({grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.DEADLINE_EXCEEDED, grpc.StatusCode.RESOURCE_EXHAUSTED})
-"""What a client tries again: the server is away, slow, or asks for it."""
+_AGAIN = frozenset(
+    {
+        grpc.StatusCode.UNAVAILABLE,
+        grpc.StatusCode.DEADLINE_EXCEEDED,
+        grpc.StatusCode.RESOURCE_EXHAUSTED,
+        grpc.StatusCode.CANCELLED,
+    }
+)
+"""What a client tries again: the server is away, slow, or asks for it. Nobody here cancels a call: that is how gRPC ends
+those that arrive in the very moment in which a server closes its port."""
 
 T = TypeVar("T")
 

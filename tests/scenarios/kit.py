@@ -121,15 +121,15 @@ async def refused(call: Awaitable[Any]) -> Refusal:
 
 def refusal_of(error: grpc.aio.AioRpcError) -> Refusal:
     """The details of an error of the API: always there, always with exactly one published reason."""
-    trailing = dict(error.trailing_metadata() or ())
+    trailing: dict[str, Any] = dict(error.trailing_metadata() or ())
     assert "grpc-status-details-bin" in trailing, f"no details: {error}"
     found = refusal_in(status_pb2.Status.FromString(trailing["grpc-status-details-bin"]))
     assert found.code == error.code().name
     return found
 
 
-def refusal_in(status_message: status_pb2.Status) -> Refusal:
-    """The same of a status within an answer."""
+def refusal_in(status_message: Any) -> Refusal:
+    """The same of a `google.rpc.Status` within an answer."""
     infos, fields, violations, retry_after = [], {}, [], None
     for packed in status_message.details:
         if packed.Is(error_details_pb2.ErrorInfo.DESCRIPTOR):
@@ -164,11 +164,11 @@ class Api:
         self.server = server
         self.channel = channel
         self.metadata = tuple((k, v) for k, v in (("callboard-tenant", tenant), ("callboard-user", user)) if v)
-        self.definitions = definition_service_pb2_grpc.DefinitionServiceStub(channel)
-        self.executions = execution_service_pb2_grpc.ExecutionServiceStub(channel)
-        self.workers = worker_service_pb2_grpc.WorkerServiceStub(channel)
-        self.operations = operation_service_pb2_grpc.OperationServiceStub(channel)
-        self.admin = server_service_pb2_grpc.ServerServiceStub(channel)
+        self.definitions: Any = definition_service_pb2_grpc.DefinitionServiceStub(channel)
+        self.executions: Any = execution_service_pb2_grpc.ExecutionServiceStub(channel)
+        self.workers: Any = worker_service_pb2_grpc.WorkerServiceStub(channel)
+        self.operations: Any = operation_service_pb2_grpc.OperationServiceStub(channel)
+        self.admin: Any = server_service_pb2_grpc.ServerServiceStub(channel)
 
     def of(self, tenant: str = "", user: str = "") -> Api:
         """The same server for somebody else."""

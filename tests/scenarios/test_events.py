@@ -88,21 +88,24 @@ async def test_the_same_event_id_counts_once_at_once_and_after_a_restart(tmp_pat
         assert value((await api.ended("x-1")).output) == [{"n": 1}, 2]
 
 
-async def test_the_same_event_id_submitted_and_enqueued_at_once_counts_once(api: Api) -> None:
-    """Whichever way is committed first; an accepted row whose event is there already is dropped, not tried for ever."""
-    await api.publish(WAITING)
-    for n in range(20):
-        await api.start("waiting", f"x-{n}")
-    for n in range(20):
-        calls = [api.enqueue(f"x-{n}", "go", 1, event_id="e-1"), api.submit(f"x-{n}", "go", 1, event_id="e-1")]
-        await asyncio.gather(*(calls if n % 2 else reversed(calls)))
-        await api.submit(f"x-{n}", "more", 2)
-    for n in range(20):
-        execution = await api.ended(f"x-{n}")
-        assert value(execution.output) == [1, 2]
-        assert (await api.names(f"x-{n}")).count("EventReceived") == 2
-    counts = (await api.admin.GetServerInfo(server_service_pb2.GetServerInfoRequest())).counts
-    assert (counts.inbox, counts.dead_letters) == (0, 0)
+async def test_an_accepted_event_that_was_also_submitted_is_dropped_and_holds_up_nothing(tmp_path: Path) -> None:
+    async with serve(tmp_path) as api:
+        await api.publish(WAITING)
+        await api.start("waiting", "x-1")
+        _leave_inboxes_alone(api)
+        assert not (await api.enqueue("x-1", "go", 1, event_id="e-1")).duplicate
+        assert not (await api.submit("x-1", "go", 1, event_id="e-1")).duplicate
+        await api.enqueue("x-1", "more", 2)
+    async with serve(tmp_path) as api:
+        assert value((await api.ended("x-1")).output) == [1, 2]
+        assert (await api.names("x-1")).count("EventReceived") == 2
+        counts = (await api.admin.GetServerInfo(server_service_pb2.GetServerInfoRequest())).counts
+        assert (counts.inbox, counts.dead_letters) == (0, 0)
+
+
+def _leave_inboxes_alone(api: Api) -> None:
+    """Actors never get to what is accepted: as if the process died right after the acceptance."""
+    api.server.runtime.supervisor.inbox_waits = lambda ref: None  # type: ignore[method-assign]
 
 
 async def test_an_enqueued_event_wakes_a_dormant_execution_after_a_restart(tmp_path: Path) -> None:
@@ -123,12 +126,32 @@ async def test_an_event_accepted_before_a_restart_is_processed_after_it(tmp_path
     async with serve(tmp_path) as api:
         await api.publish(WAITING)
         await api.start("waiting", "x-1")
-        # The actor never gets to it: as if the process had died right after the acceptance.
-        api.server.runtime.supervisor.inbox_waits = lambda ref: None  # type: ignore[method-assign]
+        _leave_inboxes_alone(api)
         await api.enqueue("x-1", "go", 1)
         await api.enqueue("x-1", "more", 2)
     async with serve(tmp_path) as api:
         assert value((await api.ended("x-1")).output) == [1, 2]
+
+
+async def test_an_event_that_is_accepted_while_the_inbox_is_being_read_is_not_overlooked(api: Api) -> None:
+    await api.publish(WAITING)
+    await api.start("waiting", "x-1")
+    store: Any = api.server.runtime.store
+    sound, read, go_on = store.inbox, asyncio.Event(), asyncio.Event()
+
+    async def slow(*args: Any) -> Any:
+        rows = await sound(*args)
+        if not read.is_set():
+            read.set()
+            await go_on.wait()
+        return rows
+
+    store.inbox = slow
+    await api.enqueue("x-1", "go", 1)
+    await read.wait()
+    await api.enqueue("x-1", "more", 2)
+    go_on.set()
+    assert value((await api.ended("x-1")).output) == [1, 2]
 
 
 async def test_an_event_before_its_receive_is_reached_is_kept_and_then_taken(tmp_path: Path) -> None:

@@ -13,9 +13,11 @@ from google.protobuf import descriptor_pool, json_format
 from google.protobuf.duration_pb2 import Duration
 from google.protobuf.message_factory import GetMessageClass
 from grpc_health.v1 import health_pb2, health_pb2_grpc
+from grpc_reflection.v1alpha import reflection_pb2
 from grpc_reflection.v1alpha.proto_reflection_descriptor_database import ProtoReflectionDescriptorDatabase
-from tests.scenarios.kit import LINEAR, Api, connect, disposition, payload, result_of, serve, status, value
+from tests.scenarios.kit import LINEAR, Api, connect, disposition, payload, refused, result_of, serve, status, value
 
+from callboard.server.calls import Phase
 from callboard.v1 import execution_service_pb2, failure_pb2, tasks_pb2, worker_service_pb2, worker_service_pb2_grpc
 
 SUM = """
@@ -41,7 +43,7 @@ class Generic:
         request = json_format.ParseDict(fields, GetMessageClass(described.input_type)(), descriptor_pool=self._pool)
         invoke = self._channel.unary_unary(
             f"/callboard.v1.{service}/{name}",
-            request_serializer=lambda message: message.SerializeToString(),
+            request_serializer=GetMessageClass(described.input_type).SerializeToString,
             response_deserializer=GetMessageClass(described.output_type).FromString,
         )
         return json_format.MessageToDict(invoke(request, timeout=20), descriptor_pool=self._pool)
@@ -83,8 +85,6 @@ async def test_a_client_that_knows_only_reflection_publishes_starts_submits_and_
 
 @pytest.mark.parametrize("version", ["v1", "v1alpha"])
 async def test_reflection_is_there_under_both_names(api: Api, version: str) -> None:
-    from grpc_reflection.v1alpha import reflection_pb2
-
     method = api.channel.stream_stream(
         f"/grpc.reflection.{version}.ServerReflection/ServerReflectionInfo",
         request_serializer=reflection_pb2.ServerReflectionRequest.SerializeToString,
@@ -92,7 +92,7 @@ async def test_reflection_is_there_under_both_names(api: Api, version: str) -> N
     )
     stream = method()
     await stream.write(reflection_pb2.ServerReflectionRequest(list_services=""))
-    answer = await stream.read()
+    answer: Any = await stream.read()
     names = {service.name for service in answer.list_services_response.service}
     assert {"callboard.v1.ExecutionService", "callboard.v1.WorkerService", "grpc.health.v1.Health"} <= names
     stream.cancel()
@@ -151,9 +151,10 @@ async def test_a_poll_without_tasks_answers_when_its_wait_is_over(api: Api) -> N
 
 async def test_health_is_told_by_check_watch_and_list(tmp_path: Path) -> None:
     serving, unknown = health_pb2.HealthCheckResponse.SERVING, health_pb2.HealthCheckResponse.SERVICE_UNKNOWN
+    untyped: Any = health_pb2
     not_serving = health_pb2.HealthCheckResponse.NOT_SERVING
     async with serve(tmp_path) as api, connect(api.server) as channel:
-        health = health_pb2_grpc.HealthStub(channel)
+        health: Any = health_pb2_grpc.HealthStub(channel)
         for service in ("", "callboard.v1.ExecutionService", "callboard.v1.WorkerService"):
             request = health_pb2.HealthCheckRequest(service=service)
             assert (await health.Check(request)).status == serving
@@ -161,7 +162,7 @@ async def test_health_is_told_by_check_watch_and_list(tmp_path: Path) -> None:
             await health.Check(health_pb2.HealthCheckRequest(service="nobody"))
         assert caught.value.code() is grpc.StatusCode.NOT_FOUND
         listed = channel.unary_unary(
-            "/grpc.health.v1.Health/List", response_deserializer=health_pb2.HealthListResponse.FromString
+            "/grpc.health.v1.Health/List", response_deserializer=untyped.HealthListResponse.FromString
         )
         statuses = (await listed(b"")).statuses
         assert statuses[""].status == statuses["callboard.v1.DefinitionService"].status == serving
@@ -175,10 +176,6 @@ async def test_health_is_told_by_check_watch_and_list(tmp_path: Path) -> None:
 
 
 async def test_a_call_before_the_server_has_started_is_told_to_come_back(api: Api) -> None:
-    from tests.scenarios.kit import refused
-
-    from callboard.server.calls import Phase
-
     router = api.server._router
     router.phase = Phase.STARTING
     refusal = await refused(api.executions.GetExecution(execution_service_pb2.GetExecutionRequest(execution_id="x")))

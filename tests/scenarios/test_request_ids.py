@@ -109,7 +109,7 @@ async def _calls(api: Api) -> Calls:
         ),
         "ResolveStep": (
             executions.ResolveStep,
-            control.ResolveStepRequest(execution_id="x-p", step_path="one", action=2, reason="a"),
+            control.ResolveStepRequest(execution_id="x-p", step_path="one", action="RESOLVE_ACTION_SKIP", reason="a"),
             "reason",
         ),
         "DiscardDeadLetter": (

@@ -10,7 +10,7 @@ from tests.scenarios.kit import HOLD, PATIENT, Api, disposition, payload, refuse
 
 from callboard.runtime.clock import ManualClock
 from callboard.v1 import execution_control_pb2 as control_pb2
-from callboard.v1 import executions_pb2, failure_pb2
+from callboard.v1 import execution_service_pb2, executions_pb2, failure_pb2
 
 POLICY = "max_attempts: 4, initial_backoff: 10s, backoff_factor: 3, max_backoff: 60s, jitter: 0"
 RETRYING = f"""
@@ -147,7 +147,7 @@ async def test_a_parked_step_waits_for_an_operator(tmp_path: Path, action: str, 
             request = control_pb2.ResolveStepRequest(
                 execution_id="x-1",
                 step_path="one",
-                action=control_pb2.ResolveAction.Value(f"RESOLVE_ACTION_{action}"),
+                action=f"RESOLVE_ACTION_{action}",
                 result=payload({"by": "hand"}) if action == "COMPLETE" else None,
                 reason="because",
             )
@@ -169,8 +169,6 @@ async def _check_parked(api: Api) -> None:
     assert (incident.step_path, incident.failure.type) == ("one", "Down")
     assert value(incident.failure.details) == {"code": 7}
     assert step.waiting_on == executions_pb2.WAITING_ON_RESOLUTION
-    from callboard.v1 import execution_service_pb2
-
     listed = await api.executions.ListExecutions(execution_service_pb2.ListExecutionsRequest(filter="incident"))
     assert [one.execution_id for one in listed.executions] == ["x-1"]
 
@@ -179,7 +177,7 @@ async def test_only_what_cannot_go_on_by_itself_can_be_resolved(api: Api) -> Non
     await api.publish(PARKING)
     await api.start("parking", "x-1")
 
-    def resolve(path: str, action: int = control_pb2.RESOLVE_ACTION_SKIP) -> Any:
+    def resolve(path: str, action: Any = control_pb2.RESOLVE_ACTION_SKIP) -> Any:
         request = control_pb2.ResolveStepRequest(execution_id="x-1", step_path=path, action=action)
         return api.executions.ResolveStep(request)
 

@@ -35,7 +35,8 @@ class Observed:
 
     def spans(self, trace: str = TRACE) -> list[ReadableSpan]:
         """All ended spans of a trace."""
-        return [span for span in self.exporter.get_finished_spans() if f"{span.context.trace_id:032x}" == trace]
+        finished: Any = self.exporter.get_finished_spans()
+        return [span for span in finished if f"{span.context.trace_id:032x}" == trace]
 
     def metrics(self) -> dict[str, Any]:
         """All metrics by name, with their unit and data points."""
@@ -62,7 +63,7 @@ def traced(api: Api) -> Api:
     return other
 
 
-def way(spans: Iterable[ReadableSpan], leaf: str) -> list[str]:
+def way(spans: Iterable[Any], leaf: str) -> list[str]:
     """The names from the outermost span down to one."""
     known = {span.context.span_id: span for span in spans}
     span = next(span for span in known.values() if span.name == leaf)

@@ -44,7 +44,8 @@ async def test_two_tenants_cannot_see_each_others_things(api: Api) -> None:
         (
             "EXECUTION_NOT_FOUND",
             executions.ResolveStep(
-                control.ResolveStepRequest(execution_id="x-1", step_path="got", action=2), metadata=metadata
+                control.ResolveStepRequest(execution_id="x-1", step_path="got", action="RESOLVE_ACTION_SKIP"),
+                metadata=metadata,
             ),
         ),
         (

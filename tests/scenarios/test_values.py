@@ -10,6 +10,7 @@ import pytest
 from tests.scenarios.kit import Api, payload, raw, refused, serve, worker
 
 from callboard.runtime.settings import Settings
+from callboard.v1 import execution_events_pb2, payload_pb2
 
 PASSING = """
 id: passing
@@ -125,15 +126,11 @@ async def test_what_could_not_go_through_unchanged_is_refused_everywhere(api: Ap
 
 
 def _submit(api: Api, text: str) -> Any:
-    from callboard.v1 import execution_events_pb2
-
     request = execution_events_pb2.SubmitEventRequest(execution_id="x-2", name="go", payload=raw(text))
     return api.executions.SubmitEvent(request)
 
 
 async def test_bytes_that_are_no_json_pass_through_whole(api: Api) -> None:
-    from callboard.v1 import payload_pb2
-
     content = payload_pb2.Payload(content_type="image/png", data=bytes(range(256)))
     await api.publish("id: bytes\nsteps: [{id: one, task: {service: s, operation: one, input: '${input}'}}]")
     async with worker(api, lambda task: 1) as stub:

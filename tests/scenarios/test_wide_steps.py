@@ -23,7 +23,7 @@ steps:
     foreach: {items: input, as: n, steps: [{id: a, task: {service: wide, operation: one, input: "${n}"}}]}
 output: "${size(steps.all.result)}"
 """
-LATENCY_SECONDS_MAX = 1.0
+LATENCY_SECONDS_MAX = 2.0
 """A whole round trip with a task, of the slowest of all; alone it takes about 10 ms. A decision that were not cut
 would hold the loop for many seconds."""
 
@@ -39,7 +39,7 @@ async def _meanwhile(api: Api, done: asyncio.Task[None]) -> list[float]:
     return took
 
 
-@pytest.mark.parametrize(("text", "items"), [(WIDE_SET, 20_000), (WIDE_TASKS, 4_000)])
+@pytest.mark.parametrize(("text", "items"), [(WIDE_SET, 50_000), (WIDE_TASKS, 5_000)])
 async def test_a_wide_foreach_leaves_others_their_latency(tmp_path: Path, text: str, items: int) -> None:
     async with serve(tmp_path) as api, connect(api.server) as channel:
         other = Api(api.server, channel)
@@ -59,5 +59,5 @@ async def _run_wide(api: Api, items: int) -> None:
     execution = await api.ended("x-1")
     assert execution.status == status("COMPLETED")
     assert value(execution.output) == items
-    if items > 5_000:
+    if items > 10_000:
         assert execution.sequence == 2 * items + 4
