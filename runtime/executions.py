@@ -16,6 +16,7 @@ from .actor import Writer
 from .batch import not_found, request_reused
 from .catalog import Catalog, Published
 from .core.commands import Cancel, Command, Resolve, ResolveAction, Start, Submit, Terminate
+from .core.failures import Failure
 from .core.refusals import Kind, Refusal, Refused
 from .core.values import Value
 from .dispatcher import Dispatcher
@@ -50,8 +51,10 @@ from .requests import (
 )
 from .settings import Settings
 from .supervisor import Supervisor
-from .views import ExecutionView, basic_view
+from .views import ExecutionView, IncidentView, basic_view
 
+POISON_SHOWN_MAX = 100
+"""Dead letters of one execution that are looked at for its incidents."""
 START_TRIES_MAX = 20
 """How often a start is decided again because its definition changed while it was being committed."""
 
@@ -290,9 +293,24 @@ class Executions:
         """One execution as it is now; `full` shows its open steps and who works on them."""
         check_id("execution_id", execution_id)
         view = await self._parts.supervisor.view(ExecutionRef(caller.tenant, execution_id), full)
-        if not view.open_steps:
+        if not full:
             return view
-        return msgspec.structs.replace(view, open_steps=tuple(self._held(view.key, one) for one in view.open_steps))
+        incidents = view.incidents + await self._poison(caller, execution_id)
+        return msgspec.structs.replace(
+            view,
+            open_steps=tuple(self._held(view.key, one) for one in view.open_steps),
+            incidents=incidents,
+            incident_count=len(incidents),
+        )
+
+    async def _poison(self, caller: Caller, execution_id: str) -> tuple[IncidentView, ...]:
+        """What broke the execution: it stands beside the state, for an actor that cannot decide cannot record it."""
+        letters = await self._parts.store.dead_letters(caller.tenant, execution_id, 0, POISON_SHOWN_MAX)
+        return tuple(
+            IncidentView("", letter.died_at, Failure(letter.cause, letter.message, retryable=False), letter.id)
+            for letter in letters
+            if letter.cause == "EXECUTION_POISONED"
+        )
 
     def _held(self, key: int, step: Any) -> Any:
         worker = self._parts.dispatcher.holder(key, step.path) if step.operation else ""

@@ -20,6 +20,8 @@ class IncidentView(msgspec.Struct, frozen=True):
     """The parked step; empty: the execution's own end."""
     since: int
     failure: Failure
+    dead_letter: int = 0
+    """The dead letter that it is about: an event that broke the execution whenever it was tried; 0: none."""
 
 
 class OpenStep(msgspec.Struct, frozen=True):

@@ -130,18 +130,21 @@ def _fill(message: pb2.Execution, view: ExecutionView) -> None:
 
 
 def _incident(incident: IncidentView) -> pb2.Incident:
-    if incident.path:
+    if incident.dead_letter:
+        kind = pb2.INCIDENT_KIND_POISONED
+    elif incident.path:
         kind = pb2.INCIDENT_KIND_STEP_PARKED
     elif incident.failure.type == EXPRESSION_ERROR:
         kind = pb2.INCIDENT_KIND_OUTPUT_FAILED
     else:
         kind = pb2.INCIDENT_KIND_EXECUTION_PARKED
     return pb2.Incident(
-        incident_id=incident.path or "execution",
+        incident_id=f"dead-letter-{incident.dead_letter}" if incident.dead_letter else incident.path or "execution",
         kind=kind,
         step_path=incident.path,
         failure=failure_of(incident.failure),
         opened_at=timestamp_of(incident.since),
+        dead_letter_id=str(incident.dead_letter) if incident.dead_letter else "",
     )
 
 

@@ -313,6 +313,11 @@ def _resolve(turn: Turn, command: cmd.Resolve) -> Refusal | None:
         return _ended(state)
     if command.path and command.path not in state.runs:
         return Refusal(Kind.NOT_FOUND, "STEP_NOT_FOUND", f"there is no step run {command.path}")
+    if command.action is cmd.ResolveAction.RETRY_NOW and _retrying(state, command.path):
+        turn.emit(ev.StepResolved(path=command.path, action=command.action.value, reason=command.reason))
+        turn.emit(ev.TimerFired(path=command.path, timer="retry"))
+        limit_queueing(turn, command.path)
+        return None
     if command.path not in state.incidents:
         where = command.path or "the execution's end"
         return Refusal(Kind.STATE, "STEP_STATE_FORBIDS", f"{where} is not parked; nothing there waits for a decision")
@@ -330,6 +335,11 @@ def _resolve(turn: Turn, command: cmd.Resolve) -> Refusal | None:
     else:
         _resolve_end(turn, command, failure)
     return None
+
+
+def _retrying(state: State, path: str) -> bool:
+    """Whether the step waits for its next attempt: an operator may have it at once, on the same budget."""
+    return bool(path) and state.runs[path].state is StepState.RETRYING
 
 
 def _resolve_step(turn: Turn, command: cmd.Resolve, failure: Failure) -> None:

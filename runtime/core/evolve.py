@@ -149,7 +149,9 @@ def _scope_closing(state: State, event: ev.ScopeClosing, at: int) -> None:
 
 def _resolved(state: State, event: ev.StepResolved, at: int) -> None:
     state.incidents.pop(event.path, None)
-    if event.path and event.action == "RETRY_NOW":
+    if not event.path or state.runs[event.path].state is not StepState.PARKED:
+        return  # of a step that waits for its next attempt, the timer that fires early says the rest
+    if event.action == "RETRY_NOW":
         run = _move(state, event.path, StepState.SCHEDULED, at)
         run.spent, run.attempt, run.losses = run.attempt, run.attempt + 1, 0
         run.handler = None

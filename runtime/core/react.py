@@ -91,7 +91,7 @@ def _call_off(state: State, scope: str, awaiting: tuple[str, ...]) -> Iterator[f
 
 
 def _resolved(state: State, event: ev.StepResolved) -> Iterator[fx.Effect]:
-    if event.path and event.action == "RETRY_NOW":
+    if event.path and event.action == "RETRY_NOW" and state.runs[event.path].state == "PARKED":
         run = state.runs[event.path]
         yield _open_again(event.path, run, run.attempt + 1)
 

@@ -231,6 +231,12 @@ def test_retry_now_is_another_attempt_with_a_fresh_budget() -> None:
     assert flow.fire("a", "retry").fail("a").run("a").state is StepState.PARKED
 
 
+def test_retry_now_does_not_wait_for_the_backoff() -> None:
+    flow = task("retry: {max_attempts: 2, initial_backoff: 30d}").fail("a").resolve("a", "RETRY_NOW")
+    assert (flow.rows.tasks, flow.rows.timers) == ({"a": 2}, {})
+    assert flow.fail("a").status is Status.FAILED
+
+
 def test_retry_now_sets_the_limits_again() -> None:
     flow = task("retry: {on_exhausted: PARK}, timeouts: {total: 9s, queue: 3s}").fail("a").resolve("a", "RETRY_NOW")
     assert set(flow.rows.timers) == {("a", "total"), ("a", "queue")}

@@ -289,6 +289,8 @@ async def test_a_poisoned_event_becomes_a_dead_letter_and_holds_up_nobody(
             await asyncio.sleep(0.001)
         assert [(letter.ref.execution_id, letter.cause) for letter in letters] == [("x-1", "EXECUTION_POISONED")]
         assert letters[0].payload == b'{"poison":true,"n":9007199254740993}'
+        incidents = (await runtime.get(ME, "x-1", full=True)).incidents
+        assert [(one.dead_letter, one.failure.type) for one in incidents] == [(letters[0].id, "EXECUTION_POISONED")]
         assert (await runtime.submit(ME, "x-2", "more", 1)).view.output == ["good", 1]
         monkeypatch.undo()
         await runtime.requeue_dead_letter(ME, letters[0].id)
