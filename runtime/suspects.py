@@ -38,10 +38,11 @@ class Suspects:
         """Map the slot and draw the conclusion from how the last boot ended."""
         if self._path is None:
             return
-        if not self._path.exists() or self._path.stat().st_size != _SLOT.size:
-            self._path.write_bytes(bytes(_SLOT.size))
-        with self._path.open("r+b") as file:
-            self._slot = mmap.mmap(file.fileno(), _SLOT.size)
+        try:
+            self._slot = _mapped(self._path)
+        except OSError as error:
+            log.warning("what is being decided is not noted in this boot", extra={"cause": str(error)})
+            return
         deciding, suspect, deaths = _SLOT.unpack_from(self._slot)
         deaths = 0 if not deciding else deaths + 1 if deciding == suspect else 1
         _SLOT.pack_into(self._slot, 0, 0, deciding, deaths)
@@ -68,3 +69,11 @@ class Suspects:
             f"the server died {DEATHS_MAX} times in a row while it decided this execution; it is parked until the next "
             "start of the server",
         )
+
+
+def _mapped(path: Path) -> mmap.mmap:
+    """The slot in its file, which is made where it is not there, or not whole."""
+    if not path.exists() or path.stat().st_size != _SLOT.size:
+        path.write_bytes(bytes(_SLOT.size))
+    with path.open("r+b") as file:
+        return mmap.mmap(file.fileno(), _SLOT.size)

@@ -69,9 +69,13 @@ class FileLock:
             os.close(file)
             message = f"{self._database} is in use by process {holder}; stop it, or choose another data directory"
             raise StoreRefusedError(message) from error
-        os.ftruncate(file, 0)
-        os.pwrite(file, f"{os.getpid()}\n".encode("ascii"), 0)
         self._file = file
+        try:
+            os.ftruncate(file, 0)
+            os.pwrite(file, f"{os.getpid()}\n".encode("ascii"), 0)
+        except OSError as error:
+            self.release()
+            raise StoreRefusedError(f"{self._path} cannot be written ({error.strerror}); make room") from error
 
     def release(self) -> None:
         """Let go; harmless when it is not held."""

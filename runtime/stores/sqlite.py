@@ -88,6 +88,9 @@ class SqliteStore:
             ):
                 await self._connect(connection)
                 await connection.run(prepared)
+        except OSError as error:
+            await self.close()
+            raise StoreRefusedError(f"{self._path} cannot be opened: {error.strerror or error}") from error
         except BaseException:
             await self.close()
             raise

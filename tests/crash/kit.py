@@ -48,13 +48,13 @@ _AGAIN = frozenset(
         grpc.StatusCode.CANCELLED,
     }
 )
-"""What a client tries again: the server is away, slow, or asks for it. Nobody here cancels a call: that is how gRPC ends
-those that arrive in the very moment in which a server closes its port."""
+"""What a client tries again: the server is away, slow, or asks for it. Nobody here cancels a call: that is how gRPC
+ends those that arrive in the very moment in which a server closes its port."""
 
 T = TypeVar("T")
 
 
-async def until(condition: Callable[[], T], what: str, seconds: float = DEADLINE_SECONDS) -> T:
+async def until(condition: Callable[[], T | None], what: str, seconds: float = DEADLINE_SECONDS) -> T:
     """Poll until the condition gives something true, and return that; fails with `what` when time is up."""
     deadline = time.monotonic() + seconds
     while not (found := condition()):

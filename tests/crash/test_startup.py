@@ -27,6 +27,13 @@ os.execv(sys.executable, [sys.executable, "-m", "callboard.server", *sys.argv[1:
 """
 """The server as a program for which the permissions of files count, also where root starts it."""
 
+WITHOUT_ROOM = """
+import os, resource, sys
+resource.setrlimit(resource.RLIMIT_FSIZE, (0, resource.RLIM_INFINITY))
+os.execv(sys.executable, [sys.executable, "-m", "callboard.server", *sys.argv[1:]])
+"""
+"""The server as a program that cannot make any file grow."""
+
 
 async def _refusal(server: Server, *flags: str, program: Sequence[str] = ("-m", "callboard.server")) -> str:
     """What a server says that refuses to start."""
@@ -91,6 +98,21 @@ async def test_a_data_directory_that_cannot_be_written_is_refused(tmp_path: Path
         finally:
             own.server.data.chmod(0o700)
     assert "not writable" in said and str(tmp_path / "data") in said
+
+
+@pytest.mark.parametrize("begun", [False, True])
+async def test_a_data_directory_without_room_is_refused_until_there_is_some(tmp_path: Path, begun: bool) -> None:
+    async with house(tmp_path) as own:
+        server = own.server
+        if begun:
+            await server.start()
+            await server.publish(WAITING)
+            await server.begin("waiting", "x-1")
+            await server.kill()
+        said = await _refusal(server, program=("-c", WITHOUT_ROOM))
+        assert str(server.data) in said
+        await server.start()
+        assert not begun or status(await server.get("x-1")) == "RUNNING"
 
 
 async def test_a_busy_port_is_refused(tmp_path: Path) -> None:
