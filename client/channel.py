@@ -134,7 +134,7 @@ class Connection:
             if failure.code == "DEADLINE_EXCEEDED" and refused is not None:
                 raise refused from None
             wait = max(pause, failure.retry_after_seconds or 0.0)
-            if failure.code not in _RETRIED or time.monotonic() + wait >= give_up:
+            if not reopens(failure) or time.monotonic() + wait >= give_up:
                 raise failure from None
             refused = failure
             await asyncio.sleep(wait)
@@ -173,5 +173,5 @@ def caller_metadata(tenant: str, user: str = "") -> Metadata:
 
 
 def reopens(error: CallboardError) -> bool:
-    """Whether a stream that ended so is worth opening again."""
+    """Whether a call or stream that ended so is worth another try; what changes something carries a request id."""
     return error.code in _RETRIED or isinstance(error, Disconnected)

@@ -24,7 +24,6 @@ import msgspec
 from .batch import Batch, head_of, not_found, repeated, start_refusal
 from .core.commands import Command, Facts, Proceed, Start, Submit
 from .core.decide import Accepted, decide
-from .core.effects import Continue
 from .core.plan import Plan
 from .core.refusals import Kind, Refusal, Refused
 from .core.state import State
@@ -106,6 +105,7 @@ class Actor:
 
     __slots__ = (
         "_alone",
+        "_caught_up",
         "_inbox_waits",
         "_left",
         "_snapshot_bytes",
@@ -113,7 +113,7 @@ class Actor:
         "_tail_events",
         "_wary",
         "_world",
-        "appending",
+        "ahead",
         "key",
         "mailbox",
         "plan",
@@ -131,8 +131,9 @@ class Actor:
         self.mailbox = Mailbox(world.settings.mailbox_commands_max)
         self.running = False
         self.task: asyncio.Task[None] | None = None
-        self.appending: asyncio.Future[None] | None = None
-        """While the state is ahead of the disk: until it no longer is. Nobody may be shown the state meanwhile."""
+        self.ahead = False
+        """The state is ahead of the disk: nobody may be shown it."""
+        self._caught_up: asyncio.Future[None] | None = None
         self._world = world
         self._inbox_waits = False
         self._left: dict[str, None] | None = None
@@ -150,7 +151,7 @@ class Actor:
         """Make it a new execution that waits for its Start."""
         self.plan = plan
         self.state = State(execution_id=self.ref.execution_id)
-        self.appending = asyncio.get_running_loop().create_future()
+        self.ahead = True
 
     def offer(self, letter: Letter) -> None:
         """Put a letter into the mailbox and see that someone reads it."""
@@ -374,6 +375,7 @@ class Actor:
         batch.events += seal(state, accepted, now, context, self.ref.tenant)
         batch.effects += accepted.effects
         if accepted.left:
+            batch.cut = True
             self._left = {**(self._left or {}), **accepted.left}
         if letter.inbox_id:
             batch.consumed.append(letter.inbox_id)
@@ -389,7 +391,7 @@ class Actor:
     async def _commit(self, letters: list[Letter], state: State, before: int, batch: Batch) -> bool:
         """Append and say whether it is on disk; if not, the letters have been taken care of."""
         append = self._append(state, batch, before, self._snapshot_due(state, batch))
-        self.appending = self.appending or asyncio.get_running_loop().create_future()
+        self.ahead = True
         try:
             telemetry = self._world.telemetry
             with telemetry.flush() if telemetry is not None else nullcontext():
@@ -398,16 +400,23 @@ class Actor:
             self._appended()
         if isinstance(outcome, Committed):
             self.key = outcome.key
-            if any(type(effect) is Continue for effect in batch.effects):
+            if batch.cut:
                 self._inbox_waits = True
             return True
         self._lost(letters, outcome)
         return False
 
     def _appended(self) -> None:
-        if self.appending is not None:
-            self.appending.set_result(None)
-            self.appending = None
+        self.ahead = False
+        if self._caught_up is not None:
+            self._caught_up.set_result(None)
+            self._caught_up = None
+
+    async def caught_up(self) -> None:
+        """Return once the state is not ahead of the disk; it may be ahead again soon after."""
+        if self.ahead:
+            self._caught_up = self._caught_up or asyncio.get_running_loop().create_future()
+            await asyncio.shield(self._caught_up)
 
     def _append(self, state: State, batch: Batch, before: int, snapshot: Snapshot | None) -> ExecutionAppend:
         return ExecutionAppend(
@@ -426,7 +435,8 @@ class Actor:
     def _snapshot_due(self, state: State, batch: Batch) -> Snapshot | None:
         """A snapshot when enough events *and* more bytes than the last one's size have come since."""
         self._tail_events += len(batch.events)
-        self._tail_bytes += sum(len(event.payload) for event in batch.events)
+        for event in batch.events:
+            self._tail_bytes += len(event.payload)
         enough = self._tail_events >= self._world.settings.snapshot_events_min
         if not enough or self._tail_bytes <= self._snapshot_bytes or state.status.ended:
             return None

@@ -25,6 +25,8 @@ class Batch:
     answers: list[tuple[Letter, Reply | Refusal]] = field(default_factory=list[tuple[Letter, Reply | Refusal]])
     buried: list[tuple[int, Refusal]] = field(default_factory=list[tuple[int, Refusal]])
     event_ids: set[str] = field(default_factory=set[str])
+    cut: bool = False
+    """A decision was cut: its rest stands in the inbox."""
     stalled: bool = False
     """An inbox row cannot be worked off now: those behind it have to wait, so that their order stays."""
 

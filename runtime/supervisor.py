@@ -168,8 +168,8 @@ class Supervisor:
 
     async def _settled(self, ref: ExecutionRef) -> Actor:
         """The actor, with a state that is not ahead of the disk."""
-        while (actor := self._touch(ref)) is not None and actor.appending is not None:
-            await asyncio.shield(actor.appending)
+        while (actor := self._touch(ref)) is not None and actor.ahead:
+            await actor.caught_up()
         return actor if actor is not None and actor.state is not None else await self._read(ref)
 
     async def _read(self, ref: ExecutionRef) -> Actor:

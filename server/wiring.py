@@ -202,9 +202,11 @@ async def serving(
         async with _runtime(config, on_fatal, telemetry, clock, ids) as runtime:
             server = Server(config, runtime, transport, router, health, calls, address)
             server.start(registered)
-            # What is there now stays: the collector need not look through it again and again.
+            # What is there now stays: the collector need not look through it again and again. What comes lives until
+            # its commit, longer than the default threshold thinks (measured: 12 % less CPU a step).
             gc.collect()
             gc.freeze()
+            gc.set_threshold(10_000, 20, 50)
             try:
                 yield server
             finally:

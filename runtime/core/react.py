@@ -5,57 +5,62 @@ The rows that follow from a history are a function of the history, so that they 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
 from . import effects as fx
 from . import events as ev
-from .state import Run, State
+from .state import Run, State, StepState
 
 
-def react(state: State, event: ev.Event) -> Iterator[fx.Effect]:
+def react(state: State, event: ev.Event) -> Iterable[fx.Effect]:
     """The effects of the next event, given the state before it."""
     handler = _REACT.get(type(event))
-    return handler(state, event) if handler is not None else iter(())
+    return handler(state, event) if handler is not None else ()
 
 
-def _scheduled(state: State, event: ev.StepScheduled) -> Iterator[fx.Effect]:
-    if event.operation:
-        yield fx.OpenTask(
-            event.path,
-            event.operation,
-            attempt=1,
-            scheduled=state.sequence + 1,
-            priority=event.priority,
-            attempt_timeout=event.attempt_timeout,
-            input=event.input,
-            trace=event.trace,
-        )
+def _scheduled(state: State, event: ev.StepScheduled) -> Iterable[fx.Effect]:
+    if not event.operation:
+        return ()
+    task = fx.OpenTask(
+        event.path,
+        event.operation,
+        attempt=1,
+        scheduled=state.sequence + 1,
+        priority=event.priority,
+        attempt_timeout=event.attempt_timeout,
+        input=event.input,
+        trace=event.trace,
+    )
+    return (task,)
 
 
 def _open_again(path: str, run: Run, attempt: int) -> fx.OpenTask:
     return fx.OpenTask(path, run.operation, attempt, run.scheduled, run.priority, run.attempt_timeout)
 
 
-def _step_over(state: State, event: ev.StepCompleted | ev.StepFailed | ev.StepParked) -> Iterator[fx.Effect]:
+def _step_over(state: State, event: ev.StepCompleted | ev.StepFailed | ev.StepParked) -> Iterable[fx.Effect]:
     """The step and all that is open within it leave the queues."""
     run = state.runs[event.path]
-    yield from _leave(event.path, run)
+    effects = _leave(event.path, run)
     if run.blocks:
         for path, inner in state.open_runs(event.path):
-            yield from _leave(path, inner)
+            effects += _leave(path, inner)
+    return effects
 
 
-def _skipped(state: State, event: ev.StepSkipped) -> Iterator[fx.Effect]:
-    if (run := state.runs.get(event.path)) is not None:
-        yield from _leave(event.path, run)
+def _skipped(state: State, event: ev.StepSkipped) -> Iterable[fx.Effect]:
+    run = state.runs.get(event.path)
+    return _leave(event.path, run) if run is not None else ()
 
 
-def _leave(path: str, run: Run) -> Iterator[fx.Effect]:
-    if run.operation and run.state in ("SCHEDULED", "RETRYING"):
-        yield fx.CloseTask(path)
+def _leave(path: str, run: Run) -> list[fx.Effect]:
+    effects: list[fx.Effect] = []
+    if run.operation and (run.state is StepState.SCHEDULED or run.state is StepState.RETRYING):
+        effects.append(fx.CloseTask(path))
     if run.timers:
-        yield fx.ClearTimer(path)
+        effects.append(fx.ClearTimer(path))
+    return effects
 
 
 def _retry_scheduled(state: State, event: ev.StepRetryScheduled) -> Iterator[fx.Effect]:
@@ -91,7 +96,7 @@ def _call_off(state: State, scope: str, awaiting: tuple[str, ...]) -> Iterator[f
 
 
 def _resolved(state: State, event: ev.StepResolved) -> Iterator[fx.Effect]:
-    if event.path and event.action == "RETRY_NOW" and state.runs[event.path].state == "PARKED":
+    if event.path and event.action == "RETRY_NOW" and state.runs[event.path].state is StepState.PARKED:
         run = state.runs[event.path]
         yield _open_again(event.path, run, run.attempt + 1)
 
@@ -114,7 +119,7 @@ def _ended(state: State, event: ev.Event) -> Iterator[fx.Effect]:
     yield fx.CloseExecution()
 
 
-_REACT: dict[type[ev.Event], Callable[[State, Any], Iterator[fx.Effect]]] = {
+_REACT: dict[type[ev.Event], Callable[[State, Any], Iterable[fx.Effect]]] = {
     ev.StepScheduled: _scheduled,
     ev.StepCompleted: _step_over,
     ev.StepFailed: _step_over,

@@ -32,6 +32,8 @@ class Status(enum.StrEnum):
     CANCELLED = "CANCELLED"
     TERMINATED = "TERMINATED"
 
+    __hash__ = str.__hash__  # Enum's own is a Python function, and every event looks into the tables below
+
     @property
     def ended(self) -> bool:
         """Whether nothing more can happen."""
@@ -70,6 +72,8 @@ class StepState(enum.StrEnum):
     REVERTING = "REVERTING"
     REVERTED = "REVERTED"
     REVERT_FAILED = "REVERT_FAILED"
+
+    __hash__ = str.__hash__
 
     @property
     def open(self) -> bool:
