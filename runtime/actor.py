@@ -15,7 +15,6 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Awaitable, Callable, Container, Sequence
-from contextlib import nullcontext
 from dataclasses import dataclass
 from typing import Any, Protocol, cast
 
@@ -63,7 +62,7 @@ NOTHING_STORED: tuple[set[str], dict[str, Request]] = (set(), {})
 class Writer(Protocol):
     """Where appends go: the journal."""
 
-    async def write(self, write: Write) -> Outcome:
+    def write(self, write: Write) -> Awaitable[Outcome]:
         """Commit, and say what became of it; raises Refused while the disk is full."""
         ...
 
@@ -80,6 +79,8 @@ class Plans(Protocol):
 class World:
     """What all actors share."""
 
+    loop: asyncio.AbstractEventLoop
+    """Kept, for asking asyncio for it costs a system call."""
     store: Store
     journal: Writer
     plans: Plans
@@ -191,7 +192,7 @@ class Actor:
     def _run_soon(self) -> None:
         if not self.running:
             self.running = True
-            self.task = asyncio.get_running_loop().create_task(self._run())
+            self.task = self._world.loop.create_task(self._run())
 
     async def _run(self) -> None:
         try:
@@ -257,9 +258,11 @@ class Actor:
             return
         telemetry = self._world.telemetry
         try:
-            trace = self.state.trace if self.state is not None else ""
-            with telemetry.turn(self.ref, letters, trace) if telemetry is not None else nullcontext():
+            if telemetry is None:
                 await self._work_off(letters)
+            else:
+                with telemetry.turn(self.ref, letters, self.state.trace if self.state is not None else ""):
+                    await self._work_off(letters)
         except Exception:
             self._broken_off(letters)
             raise
@@ -327,7 +330,7 @@ class Actor:
             command, self._left = Proceed(self._left), {}
         else:
             command = Submit(row.name, decode(row.payload), row.event_id, enqueued=True)
-        future: asyncio.Future[Reply] = asyncio.get_running_loop().create_future()
+        future: asyncio.Future[Reply] = self._world.loop.create_future()
         future.add_done_callback(_seen)
         return Letter(command, future, row.context, event_id=row.event_id, inbox_id=row.id)
 
@@ -352,6 +355,7 @@ class Actor:
         repeat = repeated(letter, batch, *stored)
         if repeat is not None:
             self._wary = WARY_TURNS
+            batch.refused = batch.refused or isinstance(repeat, Refusal)
             batch.answers.append((letter, repeat))
             if letter.inbox_id:
                 batch.consumed.append(letter.inbox_id)
@@ -360,6 +364,7 @@ class Actor:
         facts = Facts(max(world.clock.now(), state.updated_at), world.ids.chance(), world.delivered(self.key))
         decision = decide(state, cast(Plan, self.plan), letter.command, facts, world.settings.decisions)
         if isinstance(decision, Refusal):
+            batch.refused = True
             batch.answers.append((letter, decision))
             if letter.inbox_id and decision.kind is Kind.BUSY:
                 batch.stalled = True
@@ -394,8 +399,11 @@ class Actor:
         self.ahead = True
         try:
             telemetry = self._world.telemetry
-            with telemetry.flush() if telemetry is not None else nullcontext():
+            if telemetry is None:
                 outcome = await self._world.journal.write(append)
+            else:
+                with telemetry.flush():
+                    outcome = await self._world.journal.write(append)
         finally:
             self._appended()
         if isinstance(outcome, Committed):
@@ -415,7 +423,7 @@ class Actor:
     async def caught_up(self) -> None:
         """Return once the state is not ahead of the disk; it may be ahead again soon after."""
         if self.ahead:
-            self._caught_up = self._caught_up or asyncio.get_running_loop().create_future()
+            self._caught_up = self._caught_up or self._world.loop.create_future()
             await asyncio.shield(self._caught_up)
 
     def _append(self, state: State, batch: Batch, before: int, snapshot: Snapshot | None) -> ExecutionAppend:
@@ -446,8 +454,9 @@ class Actor:
         return snapshot
 
     async def _answer(self, batch: Batch) -> None:
-        refused = [letter for letter, answer in batch.answers if isinstance(answer, Refusal)]
-        stored = await self._stored(refused) if refused else NOTHING_STORED
+        stored = NOTHING_STORED
+        if batch.refused:
+            stored = await self._stored([letter for letter, answer in batch.answers if isinstance(answer, Refusal)])
         view: ExecutionView | None = None
         for letter, decided in batch.answers:
             answer = (repeated(letter, Batch(), *stored) or decided) if isinstance(decided, Refusal) else decided

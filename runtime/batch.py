@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
 from typing import Any, cast
+
+import msgspec
 
 from .core.effects import Effect
 from .core.refusals import Kind, Refusal
@@ -13,18 +14,19 @@ from .mailbox import Letter, Reply
 from .ports import DefinitionGuard, ExecutionRef, Head, Lost, Request, StoredEvent, Why
 
 
-@dataclass(slots=True)
-class Batch:
+class Batch(msgspec.Struct):
     """What one turn has decided so far."""
 
-    events: list[StoredEvent] = field(default_factory=list[StoredEvent])
-    effects: list[Effect] = field(default_factory=list[Effect])
-    consumed: list[int] = field(default_factory=list[int])
-    requests: list[Request] = field(default_factory=list[Request])
+    events: list[StoredEvent] = []
+    effects: list[Effect] = []
+    consumed: list[int] = []
+    requests: list[Request] = []
     guard: DefinitionGuard | None = None
-    answers: list[tuple[Letter, Reply | Refusal]] = field(default_factory=list[tuple[Letter, Reply | Refusal]])
-    buried: list[tuple[int, Refusal]] = field(default_factory=list[tuple[int, Refusal]])
-    event_ids: set[str] = field(default_factory=set[str])
+    answers: list[tuple[Letter, Reply | Refusal]] = []
+    buried: list[tuple[int, Refusal]] = []
+    event_ids: set[str] = set()
+    refused: bool = False
+    """There are refusals among the answers."""
     cut: bool = False
     """A decision was cut: its rest stands in the inbox."""
     stalled: bool = False

@@ -15,7 +15,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from typing import NamedTuple, Protocol, TypeAlias
 
 from .core.refusals import Kind, Refusal, Refused
@@ -73,6 +73,7 @@ class Journal:
         probe_seconds: float = PROBE_SECONDS,
     ) -> None:
         """`observe` gets the size of each flush in writes and its duration in seconds."""
+        self._loop = asyncio.get_running_loop()
         self._store = store
         self._clock = clock
         self._on_fatal = on_fatal
@@ -112,15 +113,15 @@ class Journal:
             raise _storage_full(self._probe_seconds)
         if self._closing:
             raise Refused(Refusal(Kind.UNAVAILABLE, "SERVER_DRAINING", "the server is shutting down"))
-        answer: asyncio.Future[Outcome] = asyncio.get_running_loop().create_future()
+        answer: asyncio.Future[Outcome] = self._loop.create_future()
         self._waiting.append(_Waiting(write, answer))
         if self._flusher is None:
-            self._flusher = asyncio.create_task(self._flush_all(), name="callboard-journal")
+            self._flusher = self._loop.create_task(self._flush_all(), name="callboard-journal")
         return answer
 
-    async def write(self, write: Write) -> Outcome:
-        """Submit and wait; cancelling the caller does not take the write back."""
-        return await self.submit(write)
+    def write(self, write: Write) -> Awaitable[Outcome]:
+        """Submit, and wait for the answer; giving up the wait does not take the write back."""
+        return self.submit(write)
 
     async def close(self) -> None:
         """Take no more writes, and return when those that are waiting have been answered."""
@@ -224,8 +225,10 @@ def _bytes_of(write: Write) -> int:
     """Roughly what the write adds to the log."""
     match write:
         case ExecutionAppend():
-            snapshot = len(write.snapshot.data) if write.snapshot is not None else 0
-            return sum([len(event.payload) for event in write.events], snapshot)
+            size = len(write.snapshot.data) if write.snapshot is not None else 0
+            for event in write.events:
+                size += len(event.payload)
+            return size
         case InboxInsert():
             return len(write.payload)
         case DefinitionChange():

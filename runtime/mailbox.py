@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from dataclasses import dataclass
 
 import msgspec
 from opentelemetry.trace import Span
@@ -31,8 +30,7 @@ class Reply(msgspec.Struct, frozen=True):
     """A submitted event that no `receive` took yet."""
 
 
-@dataclass(slots=True, eq=False)
-class Letter:
+class Letter(msgspec.Struct, eq=False):
     """A command on its way."""
 
     command: Command

@@ -61,6 +61,7 @@ class Supervisor:
         telemetry: Telemetry | None = None,
         suspects: Suspects | None = None,
     ) -> None:
+        self._loop = asyncio.get_running_loop()
         self._settings = settings
         self._telemetry = telemetry
         self._store = store
@@ -72,6 +73,7 @@ class Supervisor:
         self._waiting = 0
         self._tasks: set[asyncio.Task[object]] = set()
         self._world = World(
+            loop=self._loop,
             store=store,
             journal=journal,
             plans=plans,
@@ -116,7 +118,7 @@ class Supervisor:
     ) -> asyncio.Future[Reply]:
         """Put a command into the mailbox of its execution; the future holds the reply after the commit, or raises
         Refused."""
-        future: asyncio.Future[Reply] = asyncio.get_running_loop().create_future()
+        future: asyncio.Future[Reply] = self._loop.create_future()
         letter = Letter(command, future, context, event_id, request, wants_view=wants_view)
         if self._telemetry is not None:
             self._telemetry.route(ref, letter, future)
@@ -138,7 +140,7 @@ class Supervisor:
         request: Request | None = None,
     ) -> asyncio.Future[Reply]:
         """Begin a new execution; raises Refused: EXECUTION_ALREADY_EXISTS, DUPLICATE_REQUEST, LOST_RACE."""
-        future: asyncio.Future[Reply] = asyncio.get_running_loop().create_future()
+        future: asyncio.Future[Reply] = self._loop.create_future()
         letter = Letter(command, future, context, request=request, guard=guard, wants_view=True)
         if self._telemetry is not None:
             self._telemetry.route(ref, letter, future)
@@ -207,7 +209,7 @@ class Supervisor:
                     retry_after_us=1_000_000,
                 )
             )
-        future: asyncio.Future[ExecutionView | None] = asyncio.get_running_loop().create_future()
+        future: asyncio.Future[ExecutionView | None] = self._loop.create_future()
         self._ends.setdefault(ref, []).append(future)
         self._waiting += 1
         return future

@@ -32,7 +32,7 @@ log = logging.getLogger("callboard.lifecycle")
 class Writer(Protocol):
     """Where changes go: the journal."""
 
-    async def write(self, write: Write) -> Outcome:
+    def write(self, write: Write) -> Awaitable[Outcome]:
         """Commit, and say what became of it; raises Refused while the disk is full."""
         ...
 

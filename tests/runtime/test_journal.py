@@ -166,9 +166,9 @@ async def test_a_listener_that_raises_keeps_nobody_from_the_commit(journal: Jour
 
 async def test_a_caller_that_gives_up_does_not_take_its_write_back(journal: Journal, disk: Disk) -> None:
     disk.free.clear()
-    callers = [asyncio.create_task(journal.write(write)) for write in starts(3)]
+    callers = [asyncio.ensure_future(journal.write(write)) for write in starts(3)]
     await settle()
-    late = asyncio.create_task(journal.write(enqueue("e-1", ExecutionRef("acme", "x1"))))
+    late = asyncio.ensure_future(journal.write(enqueue("e-1", ExecutionRef("acme", "x1"))))
     await settle()
     callers[1].cancel()
     late.cancel()
