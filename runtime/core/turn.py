@@ -7,7 +7,7 @@ the append that carries the events fails, the actor throws the state away; memor
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import Any, cast
+from typing import Any
 
 import msgspec
 
@@ -24,6 +24,9 @@ from .state import State, StepState, numbers_in
 from .values import OPAQUE_KEY, encode
 
 Nothing: Mapping[str, Any] = {}
+
+_GROWING = (str, list, dict)
+"""Types of values that can be large."""
 
 
 class Limits(msgspec.Struct, frozen=True):
@@ -161,7 +164,7 @@ class Turn:
     def bounded(self, value: Any, expression: Expression | Template) -> Any:
         """The value, if it is not too large to be kept; values can grow by feeding on themselves."""
         limit = self.limits.value_bytes_max
-        if isinstance(value, str | list | dict) and len(encode(cast(Any, value))) > limit:
+        if type(value) in _GROWING and len(encode(value)) > limit:
             source = expression.source if isinstance(expression, Expression) else ""
             raise ExpressionError(f"gives more than value_bytes_max, {limit} bytes", source)
         return value

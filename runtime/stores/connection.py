@@ -12,7 +12,7 @@ import aiosqlite
 
 T = TypeVar("T")
 
-_STATEMENTS_KEPT = 256
+_STATEMENTS_KEPT = 512
 _ITEMS_PER_FETCH = 64
 
 

@@ -6,6 +6,7 @@ import sqlite3
 from collections.abc import Iterable, Mapping, Sequence
 from functools import cache
 from importlib import resources
+from itertools import chain
 from typing import Any
 
 _ROWS_PER_STATEMENT_MAX = 64
@@ -51,9 +52,9 @@ class Many:
     def _chunks(self, rows: Sequence[Sequence[Any]]) -> Iterable[tuple[str, list[Any]]]:
         start, left = 0, len(rows)
         while left:
-            size = min(_ROWS_PER_STATEMENT_MAX, 1 << (left.bit_length() - 1))
+            size = min(_ROWS_PER_STATEMENT_MAX, left)
             chunk = rows[start : start + size] if size < len(rows) else rows
-            yield self.text(size), [value for row in chunk for value in row]
+            yield self.text(size), list(chain.from_iterable(chunk))
             start, left = start + size, left - size
 
     def text(self, size: int) -> str:

@@ -257,3 +257,11 @@ def test_an_operators_reason_is_recorded() -> None:
     flow.do(cmd.Resolve("a", cmd.ResolveAction.FAIL, reason="seen"))
     assert flow.last[0] == ev.StepResolved(path="a", action="FAIL", reason="seen")
     assert flow.error == Failure("Broken", "a broke", decided=True)
+
+
+def test_values_that_feed_on_themselves_meet_their_limit() -> None:
+    doubling = [f"id: d{n}, set: {{v: '${{vars.v}}${{vars.v}}'}}" for n in range(12)]
+    flow = started("id: a, set: {v: xx}", *doubling, value_bytes_max=1_000)
+    assert flow.state.failure is not None
+    assert flow.state.failure.type == EXPRESSION_ERROR
+    assert "value_bytes_max" in flow.state.failure.message

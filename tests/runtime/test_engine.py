@@ -211,11 +211,12 @@ async def test_parked_steps_wait_for_an_operator(path: str) -> None:
         answers = iter([Failure("Down", "no"), 5, 6])
         hands = Hands(runtime, lambda task: next(answers))
         await started(runtime, "linear", "x-1")
+        view = await runtime.get(ME, "x-1", full=True)
         for _ in range(1_000):
-            view = await runtime.get(ME, "x-1", full=True)
             if view.incidents:
                 break
             await asyncio.sleep(0.001)
+            view = await runtime.get(ME, "x-1", full=True)
         assert view.incidents[0].path == "one"
         assert view.open_steps[0].waiting_on == "operator"
         await runtime.resolve(ME, "x-1", "one", ResolveAction.RETRY_NOW)
@@ -281,12 +282,12 @@ async def test_a_poisoned_event_becomes_a_dead_letter_and_holds_up_nobody(
         await runtime.enqueue(ME, "x-1", "go", {"poison": True, "n": 2**53 + 1})
         await runtime.enqueue(ME, "x-1", "go", "good")
         await runtime.enqueue(ME, "x-2", "go", "good")
+        letters, view = await runtime.dead_letters(ME), await runtime.get(ME, "x-1")
         for _ in range(2_000):
-            letters = await runtime.dead_letters(ME)
-            view = await runtime.get(ME, "x-1")
             if letters and view.sequence > 3:
                 break
             await asyncio.sleep(0.001)
+            letters, view = await runtime.dead_letters(ME), await runtime.get(ME, "x-1")
         assert [(letter.ref.execution_id, letter.cause) for letter in letters] == [("x-1", "EXECUTION_POISONED")]
         assert letters[0].payload == b'{"poison":true,"n":9007199254740993}'
         incidents = (await runtime.get(ME, "x-1", full=True)).incidents
