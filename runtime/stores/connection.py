@@ -13,6 +13,7 @@ import aiosqlite
 T = TypeVar("T")
 
 _STATEMENTS_KEPT = 512
+"""More than the hot statements have shapes (33 each, see sql.py): a dropped one would be prepared again and again."""
 _ITEMS_PER_FETCH = 64
 
 

@@ -15,6 +15,7 @@ import msgspec
 from ..ports import (
     Counts,
     DeadLetter,
+    DefinitionEvent,
     DefinitionHead,
     DefinitionVersion,
     ExecutionQuery,
@@ -65,6 +66,7 @@ class MemoryStore:
         self._requests: dict[tuple[str, str], Request] = {}
         self._definitions: dict[tuple[str, str], DefinitionHead] = {}
         self._versions: dict[tuple[str, str], dict[int, DefinitionVersion]] = {}
+        self._definition_events: dict[tuple[str, str], list[DefinitionEvent]] = {}
         self._revisions: dict[str, int] = {}
 
     async def open(self) -> StoreInfo:
@@ -245,6 +247,8 @@ class MemoryStore:
             self._revisions[head.tenant] = head.revision
         for tenant, definition_id, version in changes.versions:
             self._versions.setdefault((tenant, definition_id), {})[version.version] = version
+        for tenant, definition_id, event in changes.definition_events:
+            self._definition_events.setdefault((tenant, definition_id), []).append(event)
 
     # -- reading -----------------------------------------------------------------------------------------------
 
@@ -269,13 +273,7 @@ class MemoryStore:
     async def events(self, key: int, after: int, limit: int, bytes_max: int) -> list[StoredEvent]:
         """One page of a history."""
         history = self._histories[key].events if key in self._histories else []
-        page: list[StoredEvent] = []
-        size = 0
-        for event in history[after : after + limit]:
-            size += len(event.payload)
-            if page and size > bytes_max:
-                break
-            page.append(event)
+        page = _fitting(history[after : after + limit], bytes_max)
         if page and page[0].context is None:
             page[0] = msgspec.structs.replace(page[0], context=_context_at(history, after + 1))
         return page
@@ -350,6 +348,14 @@ class MemoryStore:
         numbers = sorted((number for number in versions if not below or number < below), reverse=True)[:limit]
         return [versions[number] for number in numbers]
 
+    async def definition_events(
+        self, tenant: str, definition_id: str, after: int, after_revision: int, limit: int, bytes_max: int
+    ) -> list[DefinitionEvent]:
+        """In order."""
+        events = self._definition_events.get((tenant, definition_id), [])
+        later = _first(events, lambda event: event.sequence > after and event.revision > after_revision, limit)
+        return _fitting(later, bytes_max)
+
     async def revision(self, tenant: str) -> int:
         """The tenant's last one."""
         return self._revisions.get(tenant, 0)
@@ -367,6 +373,18 @@ class MemoryStore:
 
 
 K = TypeVar("K")
+E = TypeVar("E", StoredEvent, DefinitionEvent)
+
+
+def _fitting(events: Iterable[E], bytes_max: int) -> list[E]:
+    page: list[E] = []
+    size = 0
+    for event in events:
+        size += len(event.payload)
+        if page and size > bytes_max:
+            break
+        page.append(event)
+    return page
 
 
 def _found(table: dict[K, T], places: Iterable[K]) -> list[tuple[K, T]]:

@@ -84,6 +84,11 @@ FROM definition_versions WHERE tenant = ? AND definition_id = ? AND version = ?
 SELECT version, CAST(content AS BLOB), fingerprint, created_at, user_id
 FROM definition_versions WHERE tenant = ? AND definition_id = ? AND version < ? ORDER BY version DESC LIMIT ?
 
+-- name: definition_events
+SELECT sequence, name, CAST(payload AS BLOB), user_id, created_at, revision
+FROM definition_events WHERE tenant = ? AND definition_id = ? AND sequence > ? AND revision > ?
+ORDER BY sequence LIMIT ?
+
 -- name: revision
 SELECT revision FROM revisions WHERE tenant = ?
 

@@ -9,6 +9,7 @@ from importlib import resources
 from itertools import chain
 from typing import Any
 
+_ROWS_EXACT_MAX = 32
 _ROWS_PER_STATEMENT_MAX = 64
 
 
@@ -20,10 +21,17 @@ def statements(file: str) -> Mapping[str, str]:
     return {name.strip(): body.strip() for name, _, body in (part.partition("\n") for part in parts)}
 
 
+def _chunk_size(left: int) -> int:
+    if left >= _ROWS_PER_STATEMENT_MAX:
+        return _ROWS_PER_STATEMENT_MAX
+    return min(left, _ROWS_EXACT_MAX)
+
+
 class Many:
     """A statement whose part between the marks is repeated once a row: a list (`rows`) or alternatives (`any`).
 
-    The rows go in chunks of powers of two, so that few shapes of each statement have to be prepared and kept.
+    Each execution of a statement costs the interpreter's lock several times, so that up to 32 rows go in one, of a
+    shape of its own. More go by 64 and 32 first: a prepared row takes about a kilobyte for as long as it is kept.
     """
 
     def __init__(self, text: str) -> None:
@@ -52,7 +60,7 @@ class Many:
     def _chunks(self, rows: Sequence[Sequence[Any]]) -> Iterable[tuple[str, list[Any]]]:
         start, left = 0, len(rows)
         while left:
-            size = min(_ROWS_PER_STATEMENT_MAX, left)
+            size = _chunk_size(left)
             chunk = rows[start : start + size] if size < len(rows) else rows
             yield self.text(size), list(chain.from_iterable(chunk))
             start, left = start + size, left - size

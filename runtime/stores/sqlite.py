@@ -17,6 +17,7 @@ from typing import Concatenate, ParamSpec, TypeVar
 from ..ports import (
     Counts,
     DeadLetter,
+    DefinitionEvent,
     DefinitionHead,
     DefinitionVersion,
     ExecutionQuery,
@@ -239,6 +240,14 @@ class SqliteStore:
     ) -> list[DefinitionVersion]:
         """Newest first."""
         return await self._page(reads.definition_versions, tenant, definition_id, below, limit)
+
+    async def definition_events(
+        self, tenant: str, definition_id: str, after: int, after_revision: int, limit: int, bytes_max: int
+    ) -> list[DefinitionEvent]:
+        """In order."""
+        return await self._page(
+            reads.definition_events, tenant, definition_id, after, after_revision, limit, bytes_max
+        )
 
     async def revision(self, tenant: str) -> int:
         """The tenant's last one."""

@@ -12,6 +12,7 @@ from ..core.state import Status
 from ..ports import (
     Counts,
     DeadLetter,
+    DefinitionEvent,
     DefinitionHead,
     DefinitionVersion,
     ExecutionQuery,
@@ -232,6 +233,29 @@ def definition_versions(
     """Newest first."""
     place = (tenant, definition_id, below or _INT64_MAX, limit)
     return [DefinitionVersion(*row) for row in connection.execute(_SQL["definition_versions"], place)]
+
+
+def definition_events(
+    connection: sqlite3.Connection,
+    tenant: str,
+    definition_id: str,
+    after: int,
+    after_revision: int,
+    limit: int,
+    bytes_max: int,
+) -> list[DefinitionEvent]:
+    """In order; a draft's event holds its content, so that a page is bounded by bytes, too."""
+    page: list[DefinitionEvent] = []
+    size = 0
+    cursor = connection.execute(_SQL["definition_events"], (tenant, definition_id, after, after_revision, limit))
+    for row in cursor:
+        event = DefinitionEvent(*row)
+        size += len(event.payload)
+        if page and size > bytes_max:
+            break
+        page.append(event)
+    cursor.close()
+    return page
 
 
 def revision(connection: sqlite3.Connection, tenant: str) -> int:

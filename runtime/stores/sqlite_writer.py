@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from ..core.state import ENDED
-from ..ports import ExecutionAppend, Lost, Outcome, StorageFailedError, StorageFullError, Why, Write
+from ..ports import Lost, Outcome, StorageFailedError, StorageFullError, Why, Write
 from .sql import statements
 from .sqlite_writes import Heads, carry_out
 from .unit import Counters, Known
@@ -57,7 +57,7 @@ class Writer:
             self._roll_back(error)
             return self._one_by_one(batch)
         self._commit(counters)
-        self._remember(batch, known)
+        self._remember(known)
         return outcomes
 
     def probe(self) -> bool:
@@ -134,11 +134,13 @@ class Writer:
         if self._connection.in_transaction:
             self._execute("ROLLBACK")
 
-    def _remember(self, batch: Sequence[Write], known: Known) -> None:
+    def _remember(self, known: Known) -> None:
         heads = self._heads
-        for key in {write.key for write in batch if isinstance(write, ExecutionAppend)}:
+        for key, record in known.heads.items():
+            # What was used last goes to the end: the front is what is forgotten first.
             heads.pop(key, None)
-        heads.update((key, record) for key, record in known.heads.items() if record.head.status not in ENDED)
+            if record.head.status not in ENDED:
+                heads[key] = record
         if len(heads) > _HEADS_KEPT_MAX:
             for key in list(heads)[: len(heads) // 4]:
                 del heads[key]

@@ -13,7 +13,7 @@ import msgspec
 
 from ..ports import DefinitionHead, ExecutionRecord, ExecutionRef, Head, Outcome, Request, Write
 from .sql import Many, statements
-from .unit import SNAPSHOTS_KEPT, Changes, Counters, Known, LetterPlace, Unit, Wanted, shard_of
+from .unit import SNAPSHOTS_KEPT, Changes, Counters, Known, LetterPlace, TaskRow, Unit, Wanted, shard_of
 
 assert SNAPSHOTS_KEPT == 2, "the statement drop_snapshots keeps two"
 
@@ -220,9 +220,16 @@ def _write_inbox(connection: sqlite3.Connection, changes: Changes) -> None:
 
 def _write_tasks(connection: sqlite3.Connection, changes: Changes) -> None:
     _many(connection, "cancel_tasks", list(changes.cancels))
-    tasks = [(key, path, row) for key, rows in changes.tasks.items() for path, row in rows.items()]
-    _many(connection, "delete_tasks", [(key, path) for key, path, row in tasks if row is None])
-    _many(connection, "put_tasks", [row for _, _, row in tasks if row is not None])
+    gone: list[tuple[int, str]] = []
+    put: list[TaskRow] = []
+    for key, rows in changes.tasks.items():
+        for path, row in rows.items():
+            if row is None:
+                gone.append((key, path))
+            else:
+                put.append(row)
+    _many(connection, "delete_tasks", gone)
+    _many(connection, "put_tasks", put)
 
 
 def _write_timers(connection: sqlite3.Connection, changes: Changes) -> None:

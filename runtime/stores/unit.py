@@ -7,7 +7,9 @@ judged on what it will find. A write that is refused leaves no trace in either.
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Iterable, Sequence
+from functools import lru_cache
 from typing import NamedTuple, cast
 from zlib import crc32
 
@@ -54,6 +56,7 @@ SNAPSHOTS_KEPT = 2
 _SHARDS = 1024
 
 
+@lru_cache(maxsize=8192)
 def shard_of(ref: ExecutionRef) -> int:
     """The fixed shard of an execution: rows keep it, so this function can never change."""
     return crc32(f"{ref.tenant}\0{ref.execution_id}".encode()) % _SHARDS
@@ -97,8 +100,8 @@ class Wanted:
             self._add(write)
 
     def _add(self, write: Write) -> None:
-        if requests := _requests_of(write):
-            self.requests.update((request.tenant, request.request_id) for request in requests)
+        for request in _requests_of(write):
+            self.requests.add((request.tenant, request.request_id))
         match write:
             case ExecutionAppend():
                 self._append(write)
@@ -119,7 +122,9 @@ class Wanted:
             self.refs.add(write.ref)
         else:
             self.keys.add(write.key)
-            self.history_ids.update((write.key, event.event_id) for event in write.events if event.event_id)
+            for event in write.events:
+                if event.event_id:
+                    self.history_ids.add((write.key, event.event_id))
         if write.consumed:
             self.inbox.update(write.consumed)
         if write.guard is not None:
@@ -225,10 +230,10 @@ class Changes:
         self.closed: dict[int, int] = {}
         """When each execution ended: its tasks and timers go, its inbox becomes dead letters."""
         self.cancels: dict[tuple[int, str], None] = {}
-        self.tasks: dict[int, dict[str, TaskRow | None]] = {}
+        self.tasks: defaultdict[int, dict[str, TaskRow | None]] = defaultdict(dict)
         """By execution and path; None: the row goes."""
         self.step_timers_gone: dict[tuple[int, str], None] = {}
-        self.timers: dict[int, dict[tuple[str, str], tuple[int, int] | None]] = {}
+        self.timers: defaultdict[int, dict[tuple[str, str], tuple[int, int] | None]] = defaultdict(dict)
         """By execution, path and name: shard and due time; None: the row goes."""
         self.buried: list[Buried] = []
         self.definitions: list[DefinitionHead] = []
@@ -248,13 +253,14 @@ class Unit:
 
     def add(self, write: Write) -> Outcome:
         """Take the write in, or say why not."""
-        self.now = max(self.now, time_of(write))
-        lost = self._repeated(write)
-        if lost is not None:
+        at = time_of(write)
+        self.now = max(self.now, at)
+        requests = _requests_of(write)
+        if requests and (lost := self._repeated(requests, at or self.now)) is not None:
             return lost
         match write:
             case ExecutionAppend():
-                outcome = self._append(write)
+                outcome = self._append(write, at)
             case InboxInsert():
                 outcome = self._accept(write)
             case BuryInbox():
@@ -265,22 +271,22 @@ class Unit:
                 outcome = self._discard(write)
             case DefinitionChange():
                 outcome = self._define(write)
-        if isinstance(outcome, Committed):
-            for request in _requests_of(write):
+        if requests and isinstance(outcome, Committed):
+            for request in requests:
                 self.known.requests[request.tenant, request.request_id] = request
                 self.changes.requests.append(request)
         return outcome
 
-    def _repeated(self, write: Write) -> Lost | None:
-        for request in _requests_of(write):
+    def _repeated(self, requests: Iterable[Request], at: int) -> Lost | None:
+        for request in requests:
             stored = self.known.requests.get((request.tenant, request.request_id))
-            if stored is not None and stored.expires_at > (time_of(write) or self.now):
+            if stored is not None and stored.expires_at > at:
                 return Lost(Why.DUPLICATE_REQUEST, f"request {request.request_id!r} is stored already", stored)
         return None
 
     # -- executions --------------------------------------------------------------------------------------------
 
-    def _append(self, write: ExecutionAppend) -> Outcome:
+    def _append(self, write: ExecutionAppend, at: int) -> Outcome:
         lost = self._refuse_append(write)
         if lost is not None:
             return lost
@@ -309,7 +315,7 @@ class Unit:
         if write.snapshot is not None:
             changes.snapshots.append((key, write.snapshot))
         if write.effects:
-            self._effects(write.ref, key, write.effects, time_of(write))
+            self._effects(write.ref, key, write.effects, at)
         return Committed(key=key, position=position)
 
     def _refuse_append(self, write: ExecutionAppend) -> Lost | None:
@@ -350,7 +356,7 @@ class Unit:
 
     def _effects(self, ref: ExecutionRef, key: int, effects: Iterable[Effect], at: int) -> None:
         changes, shard = self.changes, shard_of(ref)
-        tasks, timers = changes.tasks.setdefault(key, {}), changes.timers.setdefault(key, {})
+        tasks = changes.tasks[key]
         for effect in effects:
             match effect:
                 case OpenTask(path=path):
@@ -371,13 +377,14 @@ class Unit:
                 case RequestCancel(path=path):
                     self._cancel(key, path)
                 case SetTimer(path=path, timer=timer):
-                    timers[path, timer] = (shard, effect.due)
+                    changes.timers[key][path, timer] = (shard, effect.due)
                 case ClearTimer(path=path, timer=""):
                     changes.step_timers_gone[key, path] = None
+                    timers = changes.timers[key]
                     for place in [place for place in timers if place[0] == path]:
                         del timers[place]
                 case ClearTimer(path=path, timer=timer):
-                    timers[path, timer] = None
+                    changes.timers[key][path, timer] = None
                 case Continue():
                     self._enter(ref, key, InboxKind.CONTINUE, at)
                 case BuryEvent():
@@ -386,7 +393,7 @@ class Unit:
                 case CloseExecution():
                     changes.closed[key] = at
                     tasks.clear()
-                    timers.clear()
+                    changes.timers.pop(key, None)
 
     def _cancel(self, key: int, path: str) -> None:
         tasks = self.changes.tasks[key]
