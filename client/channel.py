@@ -15,7 +15,7 @@ import grpc
 from grpc import aio
 
 from .codec import Seconds, seconds
-from .errors import CallboardError, Disconnected, Unreachable, from_call
+from .errors import BY_REASON, CallboardError, Disconnected, Unreachable, from_call
 
 DEFAULT_ADDRESS = "127.0.0.1:7519"
 DEFAULT_TENANT = "default"
@@ -168,7 +168,11 @@ class Connection:
 
 
 def caller_metadata(tenant: str, user: str = "") -> Metadata:
-    """Who calls: the tenant, and on whose behalf."""
+    """Who calls: the tenant, and on whose behalf. Raises `CallboardError` for what no header can carry."""
+    for name, value, reason in (("tenant", tenant, "INVALID_TENANT"), ("user", user, "INVALID_REQUEST")):
+        if not (value.isascii() and value.isprintable()):
+            message = f"the {name} {value!r} has characters that are not printable ASCII"
+            raise BY_REASON[reason](message, reason=reason, code="INVALID_ARGUMENT")
     return (("callboard-tenant", tenant), *((("callboard-user", user),) if user else ()))
 
 

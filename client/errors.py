@@ -23,6 +23,8 @@ from .models import Violation
 
 _DOMAIN = "callboard"
 _DETAILS = "grpc-status-details-bin"
+_TOO_LARGE = "message larger than max"
+"""What grpc itself says where a message is over its limit. Our servers say more, and with a reason."""
 
 
 class CallboardError(Exception):
@@ -159,6 +161,9 @@ def _plain(message: str, code: str) -> CallboardError:
         # A write that meets the end of its stream ends it as INTERNAL, a reset arrives as any of these; the server
         # itself never says them without a reason.
         return Disconnected(message, reason="DISCONNECTED", code=code)
+    if code == "RESOURCE_EXHAUSTED" and _TOO_LARGE in message:
+        # A limit of grpc, here or there: the same message never fits, however often it is sent.
+        return BY_REASON["PAYLOAD_TOO_LARGE"](message, reason="PAYLOAD_TOO_LARGE", code="INVALID_ARGUMENT")
     return BY_REASON.get(code, CallboardError)(message, reason=code, code=code)
 
 

@@ -87,11 +87,18 @@ class Ledger:
                 self._forget(token)
                 raise
             result = failed(token, error)
-        except Exception as error:
-            # Whatever a handler raises is its task's failure.
+        except (Exception, SystemExit) as error:
+            # Whatever a handler raises is its task's failure; a `sys.exit` in it would end the worker, and after it
+            # every worker that is given the task again.
             result = failed(token, error)
+            failure = result.failure
             log.info(
-                "%s of %s failed: %s", task.path, task.execution_id, error, exc_info=log.isEnabledFor(logging.DEBUG)
+                "%s of %s failed: %s: %s",
+                task.path,
+                task.execution_id,
+                failure.type,
+                failure.message,
+                exc_info=log.isEnabledFor(logging.DEBUG),
             )
         if self._running.pop(token, None) is not None:
             self._answer(token, result)

@@ -64,6 +64,7 @@ class Worker:
         self.id = worker_id or f"{socket.gethostname()}-{os.getpid()}-{uuid.uuid4().hex[:8]}"
         self._address = address
         self._tenant = tenant
+        self._caller = caller_metadata(tenant)
         self._build = build
         self._max_in_flight = max_in_flight
         self._drain_seconds = seconds(drain_timeout)
@@ -189,7 +190,7 @@ class Worker:
         if last is not None and not last.alive:
             self._session = None
             await last.close()
-        metadata = caller_metadata(self._tenant) + trace_metadata()
+        metadata = self._caller + trace_metadata()
         session = Session(self._address, metadata, ledger)
         named = WorkerHello(holding=ledger.holding())
         named.MergeFrom(hello)

@@ -7,7 +7,7 @@ import os
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any, Final, NoReturn
 
 import click
 
@@ -17,6 +17,9 @@ from callboard.runtime.stores.sqlite import pending_migrations
 from . import logs, process, telemetry
 from .config import FILE_NAME, OPTIONS, ConfigError, Option, ServerConfig, load
 from .wiring import ServeError, load_handlers, version
+
+_REFUSED: Final = 1
+_WRONG_USAGE: Final = 2
 
 
 def _with_options(command: Callable[..., Any]) -> Callable[..., Any]:
@@ -53,7 +56,7 @@ def serve_command(config_file: Path | None, check: bool, no_backup: bool, **flag
         tracing = telemetry.configure(os.environ, version())
         registered = load_handlers(config.handlers)
     except (ConfigError, ServeError) as error:
-        _fail(str(error))
+        _fail(str(error), _WRONG_USAGE)
     try:
         asyncio.run(process.serve(config, tracing, registered))
     except ServeError as error:
@@ -87,7 +90,7 @@ def _check(config: ServerConfig) -> None:
         click.echo("no migrations are pending", err=True)
 
 
-def _fail(message: str) -> NoReturn:
+def _fail(message: str, code: int = _REFUSED) -> NoReturn:
     for line in message.splitlines():
         click.echo(f"callboard: {line}", err=True)
-    sys.exit(1)
+    sys.exit(code)

@@ -161,7 +161,7 @@ def _boolean(value: Any) -> bool:
 
 OPTIONS: Final = (
     Option("data", lambda value: Path(_text(value)).expanduser(), "DIR", "The data directory [./callboard-data]."),
-    Option("listen", _listen, "HOST:PORT", "Where to listen; port 0 takes a free one [127.0.0.1:7519]."),
+    Option("listen", _listen, "HOST:PORT", "Where to listen, or unix:/path; port 0: a free one [127.0.0.1:7519]."),
     Option("handlers", _module, "MODULE", "A module with `operations`, run in this process. Repeatable.", True),
     Option("handlers_tenants", _text, "TENANT", "A tenant whose tasks the handlers do [default]. Repeatable.", True),
     Option("handlers_concurrency_max", _whole(1, 100_000), "N", "Tasks the handlers do at a time [64]."),
@@ -178,6 +178,25 @@ OPTIONS: Final = (
 
 _LIMIT: Final = "limit"
 _LIMITS_TABLE: Final = "limits"
+_MAY_BE_ZERO: Final = frozenset(
+    {
+        "cancel_grace_us",
+        "kept_events_max",
+        "labels_max",
+        "poll_wait_seconds_max",
+        "progress_bytes_max",
+        "ready_input_bytes_max",
+        "reconnect_grace_seconds",
+        "request_ids_seconds",
+        "settled_tokens_max",
+        "sleep_tail_events_min",
+        "snapshot_events_min",
+        "wait_seconds_max",
+        "waiting_calls_max",
+        "watchers_max",
+    }
+)
+"""Limits at which 0 means none. With any other at 0 the server would take nothing, or never rest."""
 
 
 class Found(msgspec.Struct, frozen=True):
@@ -315,7 +334,8 @@ def _changed(settings: _S, limits: dict[str, Found], problems: list[str]) -> _S:
         if not isinstance(default, int | float) or field.name not in limits:
             continue
         found = limits.pop(field.name)
-        read = _seconds(0, 1e9) if isinstance(default, float) else _whole(0, 2**53)
+        zero = field.name in _MAY_BE_ZERO
+        read = _seconds(0 if zero else 0.001, 1e9) if isinstance(default, float) else _whole(0 if zero else 1, 2**53)
         try:
             changes[field.name] = read(found.value)
         except ValueError as error:

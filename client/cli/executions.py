@@ -33,7 +33,7 @@ FOREVER_SECONDS = 10 * 365 * 86400.0
     is_flag=False,
     flag_value=FOREVER_SECONDS,
     metavar="[TIME]",
-    help="Wait for its end, so long at the most; without a time however long it takes.",
+    help="Wait for its end, so long at the most. Without a time (then after ID): however long it takes.",
 )
 @click.option("--reject", is_flag=True, help="Refuse where the id is in use, instead of showing what has it.")
 @connected
@@ -91,9 +91,9 @@ def _patience(session: Session, wait: float | None) -> Generator[None]:
 
 @click.command()
 @click.argument("execution_id", metavar="EXEC")
-@click.option("--at-sequence", type=click.IntRange(min=1), help="As it was after this event.")
+@click.option("--at-sequence", type=click.IntRange(min=1), metavar="SEQUENCE", help="As it was after this event.")
 @click.option(
-    "--at-time", type=click.DateTime(["%Y-%m-%dT%H:%M:%S%z", "%Y-%m-%dT%H:%M:%S.%f%z"]), help="As it was then."
+    "--at-time", type=click.DateTime(_RFC3339), metavar="TIME", help="As it was then; such as 2026-01-31T12:00:00Z."
 )
 @connected
 async def get(

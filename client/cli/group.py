@@ -83,14 +83,14 @@ def _version(ctx: click.Context, _: click.Parameter, value: bool) -> None:
 
 
 @click.group(cls=LazyGroup, context_settings={"help_option_names": ["-h", "--help"]})
-@click.option("--address", "-a", metavar="HOST:PORT", help="The server; else CALLBOARD_ADDRESS.")
-@click.option("--tenant", "-t", metavar="NAME", help="The tenant; else CALLBOARD_TENANT, else `default`.")
+@click.option("--address", "-a", metavar="HOST:PORT", help="The server; else CALLBOARD_ADDRESS [127.0.0.1:7519].")
+@click.option("--tenant", "-t", metavar="NAME", help="The tenant; else CALLBOARD_TENANT [default].")
 @click.option("--version", is_flag=True, is_eager=True, expose_value=False, callback=_version, help="Show the version.")
 @click.pass_context
 def main(ctx: click.Context, address: str | None, tenant: str | None) -> None:
     """Durable workflows: publish definitions, start executions, see and steer them.
 
-    Exit codes: 0 done, 1 refused by the server or a check found something, 2 wrong usage, 3 server not reachable,
+    Exit codes: 0 done, 1 refused or a check found something, 2 wrong usage, 3 server not reachable,
     4 ended but not COMPLETED (with --wait), 5 still running (with --wait).
     """
     # grpc's own log would mix with what the commands say; what went wrong is in their errors.

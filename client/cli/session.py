@@ -1,6 +1,7 @@
 """What every command that talks to a server shares: its options, the client, and exit codes for what goes wrong."""
 
 import asyncio
+import errno
 import functools
 import re
 import sys
@@ -24,6 +25,10 @@ STILL_RUNNING = 5
 
 CONNECT_SECONDS_MAX = 5.0
 """How long a command looks for a server that does not answer."""
+
+ADDRESS_HELP = "The server; else CALLBOARD_ADDRESS [127.0.0.1:7519]."
+TENANT_HELP = "The tenant; else CALLBOARD_TENANT [default]."
+_USER_HELP = "On whose behalf, for the history; else CALLBOARD_USER."
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 
@@ -51,10 +56,10 @@ def connected(function: Callable[..., Coroutine[Any, Any, int | None]]) -> Calla
     """Makes a command of a coroutine function that takes a client and a session first. What it returns is the exit
     code; refusals and failures to connect become theirs."""
 
-    @click.option("--address", "-a", metavar="HOST:PORT", envvar="CALLBOARD_ADDRESS", help="The server.")
-    @click.option("--tenant", "-t", metavar="NAME", envvar="CALLBOARD_TENANT", help="The tenant.")
-    @click.option("--user", metavar="NAME", envvar="CALLBOARD_USER", default="", help="On whose behalf.")
-    @click.option("--timeout", metavar="TIME", type=Length(), default=30.0, help="For each call; 30s.")
+    @click.option("--address", "-a", metavar="HOST:PORT", envvar="CALLBOARD_ADDRESS", help=ADDRESS_HELP)
+    @click.option("--tenant", "-t", metavar="NAME", envvar="CALLBOARD_TENANT", help=TENANT_HELP)
+    @click.option("--user", metavar="NAME", envvar="CALLBOARD_USER", default="", help=_USER_HELP)
+    @click.option("--timeout", metavar="TIME", type=Length(), default=30.0, help="For each call [30s].")
     @click.option("--json", "as_json", is_flag=True, help="One JSON document, or one a line, on standard output.")
     @click.pass_context
     @functools.wraps(function)
@@ -98,6 +103,12 @@ def _run(function: Callable[..., Coroutine[Any, Any, int | None]], session: Sess
     except NotJson as error:
         complain(str(error))
         return USAGE
+    except OSError as error:
+        if error.errno == errno.EPIPE:
+            # Whoever was reading has seen enough: click ends the command quietly.
+            raise
+        complain(f"the answer cannot be written: {error.strerror or error}")
+        return REFUSED
     except KeyboardInterrupt:
         return 130
 
@@ -114,7 +125,7 @@ def refuse(error: Any) -> None:
     located = [violation for violation in error.violations if violation.line]
     for violation in error.violations if news or located else ():
         click.echo(str(violation), err=True)
-    if located and not news:
+    if located:
         # The message would say the same once more, in one long line.
         message = f"{len(error.violations)} violation{'s' if len(error.violations) > 1 else ''}"
     more = ", ".join(f"{key}={value}" for key, value in sorted(error.metadata.items()))
@@ -158,7 +169,7 @@ class JsonValue(click.ParamType[Any]):
         if not isinstance(value, str):
             return value
         try:
-            return json.loads(self._text(value))
+            return json.loads(self._text(value), object_pairs_hook=_members, parse_constant=_no_constant)
         except OSError as error:
             self.fail(f"{value[1:]}: {error.strerror}", param, ctx)
         except ValueError as error:
@@ -171,10 +182,26 @@ class JsonValue(click.ParamType[Any]):
         return Path(value[1:]).read_text("utf-8") if value.startswith("@") else value
 
 
+def _members(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """The members of an object. Python would take the last of two with one name, and nobody would know."""
+    members = dict(pairs)
+    if len(members) < len(pairs):
+        names = [name for name, _ in pairs]
+        raise ValueError(f"the name {next(name for name in names if names.count(name) > 1)!r} stands there twice")
+    return members
+
+
+def _no_constant(word: str) -> NoReturn:
+    raise ValueError(f"{word} is no JSON number")
+
+
 def labels(ctx: click.Context, param: click.Parameter, values: tuple[str, ...]) -> dict[str, str]:
     """Labels given as `name=value`."""
     pairs = [value.partition("=") for value in values]
     for name, equals, _ in pairs:
         if not name or not equals:
             raise click.BadParameter("write NAME=VALUE", ctx, param)
-    return {name: value for name, _, value in pairs}
+    found = {name: value for name, _, value in pairs}
+    if len(found) < len(pairs):
+        raise click.BadParameter("a label has one value", ctx, param)
+    return found

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import signal
 import sys
+import traceback
 from importlib import import_module
 from pathlib import Path
 from types import ModuleType
@@ -13,10 +15,11 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from .output import length
-from .session import Length, Session, complain, connected
+from .session import ADDRESS_HELP, TENANT_HELP, Length, Session, complain, connected
 
 if TYPE_CHECKING:
     from ..client import Client
+    from ..worker import Worker
 
 
 @click.command()
@@ -67,8 +70,8 @@ async def workers(client: Client, session: Session) -> None:
 
 @click.command()
 @click.argument("module", metavar="MODULE")
-@click.option("--address", "-a", metavar="HOST:PORT", envvar="CALLBOARD_ADDRESS", help="The server.")
-@click.option("--tenant", "-t", metavar="NAME", envvar="CALLBOARD_TENANT", help="The tenant.")
+@click.option("--address", "-a", metavar="HOST:PORT", envvar="CALLBOARD_ADDRESS", help=ADDRESS_HELP)
+@click.option("--tenant", "-t", metavar="NAME", envvar="CALLBOARD_TENANT", help=TENANT_HELP)
 @click.option("--id", "worker_id", default="", help="The worker's id; made from host and process where not given.")
 @click.option("--build", default="", help="The build of the handlers, for people.")
 @click.option("--max-in-flight", type=click.IntRange(min=1), help="How many tasks at a time.")
@@ -82,30 +85,50 @@ def worker(ctx: click.Context, /, module: str, address: str | None, tenant: str 
     """
     import logging  # noqa: PLC0415 - only this command logs
 
+    from ..errors import CallboardError  # noqa: PLC0415 - see `_made`
+
     given: dict[str, Any] = ctx.obj or {}
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s", stream=sys.stderr)
     try:
         registry = find_registry(load(module))
-    except (ImportError, LookupError) as error:
+        made = _made(given.get("address") or address, given.get("tenant") or tenant, registry, options)
+    except (LoadError, LookupError, CallboardError) as error:
         complain(str(error))
         ctx.exit(2)
-    asyncio.run(_work(given.get("address") or address, given.get("tenant") or tenant, registry, options))
+    click.echo(f"worker {made.id} offers {', '.join(made.operations)}", err=True)
+    asyncio.run(made.run(stop_on=(signal.SIGINT, signal.SIGTERM)))
 
 
-async def _work(address: str | None, tenant: str | None, registry: Any, options: dict[str, Any]) -> None:
+def _made(address: str | None, tenant: str | None, registry: Any, options: dict[str, Any]) -> Worker:
+    """The worker, not connected yet. Raises LookupError where it has nothing to offer, CallboardError for a tenant
+    that cannot be one."""
     from ..worker import Worker  # noqa: PLC0415 - grpc is slow to import, and a wrong usage does not need it
 
     made = Worker(address or "127.0.0.1:7519", tenant=tenant or "default", operations=registry, **options)
-    click.echo(f"worker {made.id} offers {', '.join(made.operations)}", err=True)
-    await made.run(stop_on=(signal.SIGINT, signal.SIGTERM))
+    if not made.operations:
+        raise LookupError("the Operations registry is empty: there is nothing to offer")
+    return made
+
+
+class LoadError(Exception):
+    """A module cannot be imported; the message says why, and where in it."""
 
 
 def load(module: str) -> ModuleType:
-    """A module by its dotted name, the current directory included."""
+    """A module by its dotted name, the current directory included. Raises LoadError."""
+    if module.endswith(".py") or os.sep in module:
+        name = os.path.normpath(module.removesuffix(".py")).strip(os.sep).replace(os.sep, ".")
+        raise LoadError(f"{module} is a file; name the module, such as {name}")
     here = str(Path.cwd())
     if here not in sys.path:
         sys.path.insert(0, here)
-    return import_module(module)
+    try:
+        return import_module(module)
+    except (Exception, SystemExit) as error:
+        # Whatever the module does when it is imported; its author needs the place, not the path of ours to it.
+        last = traceback.extract_tb(error.__traceback__)[-1]
+        at = "" if isinstance(error, ImportError | SyntaxError) else f" ({last.filename}:{last.lineno})"
+        raise LoadError(f"{module} cannot be imported: {type(error).__name__}: {error}{at}") from error
 
 
 def find_registry(module: ModuleType) -> Any:

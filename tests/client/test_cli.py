@@ -1,3 +1,4 @@
+import errno
 import json
 import subprocess
 import sys
@@ -55,6 +56,9 @@ def run(server: FakeServer | None, *arguments: str, stdin: str = "") -> Result:
         (("--wait", "soon"), None, 2),
         (("--input", "{"), None, 2),
         (("--label", "x"), None, 2),
+        (("--label", "x=1", "--label", "x=2"), None, 2),
+        (("--input", '{"a": 1, "a": 2}'), None, 2),
+        (("--input", '{"a": NaN}'), None, 2),
     ],
 )
 def test_the_exit_code_of_a_start(threaded: FakeServer, arguments: tuple[str, ...], answer: Any, code: int) -> None:
@@ -105,6 +109,43 @@ def test_violations_come_one_a_line(threaded: FakeServer, tmp_path: Path) -> Non
     assert summary == "error: INVALID_DEFINITION: 1 violation"
     assert result.stdout == f"{path}: published order version 2 (revision 7)\n"
     assert run(threaded, "validate", "/nowhere.yaml").exit_code == 2
+
+
+def test_many_violations_are_counted_and_not_told_twice(threaded: FakeServer, tmp_path: Path) -> None:
+    path = tmp_path / "order.yaml"
+    path.write_text("id: order\n")
+    violations = [
+        DefinitionViolation(path=f"steps[{n}]", source_name="order.yaml", line=n, column=1, message=f"odd{n}")
+        for n in range(1, 6)
+    ]
+    message = "order.yaml:1:1: steps[1]: odd1; order.yaml:2:1: steps[2]: odd2; and 3 more"
+    details = DefinitionViolations(violations=violations)
+    refusal = status(grpc.StatusCode.INVALID_ARGUMENT, "INVALID_DEFINITION", message, details)
+    threaded.unary.on("PublishDefinition", refusal)
+    lines = run(threaded, "publish", str(path)).stderr.splitlines()
+    assert lines[:-1] == [f"order.yaml:{n}:1: steps[{n}]: odd{n}" for n in range(1, 6)]
+    assert lines[-1] == "error: INVALID_DEFINITION: 5 violations"
+
+
+@pytest.mark.parametrize("option", ["--tenant", "--user"])
+def test_a_name_that_no_header_can_carry_is_refused(threaded: FakeServer, option: str) -> None:
+    result = run(threaded, "list", option, "Jürgen", "--json")
+    assert (result.exit_code, result.stdout) == (1, "")
+    assert "'Jürgen' has characters that are not printable ASCII" in result.stderr
+    assert len(result.stderr.splitlines()) == 1
+
+
+def test_an_answer_that_cannot_be_written_is_told(
+    threaded: FakeServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*_: Any) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr("callboard.client.cli.output.Output.document", full)
+    threaded.unary.on("GetExecution", pb.GetExecutionResponse(execution=COMPLETED))
+    result = run(threaded, "get", "e1", "--json")
+    assert result.exit_code == 1
+    assert result.stderr == "error: the answer cannot be written: No space left on device\n"
 
 
 def test_reading_commands_print_one_document(threaded: FakeServer) -> None:
@@ -286,3 +327,26 @@ def test_a_worker_module_has_one_registry(tmp_path: Path, monkeypatch: pytest.Mo
         find_registry(load("two_registries"))
     assert run(None, "worker", "two_registries").exit_code == 2
     assert run(None, "worker", "no.such.module").exit_code == 2
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "said"),
+    [
+        ("raises_at_import", "raise ValueError('hm')\n", "raises_at_import.py:1)"),
+        ("leaves_at_import", "raise SystemExit(0)\n", "SystemExit: 0"),
+        ("cannot_be_read", "x = (\n", "SyntaxError: '(' was never closed"),
+        ("is_a_file.py", "", "name the module, such as is_a_file"),
+        ("./is_a_file.py", "", "name the module, such as is_a_file"),
+        ("offers_nothing", "from callboard.runtime import Operations\noperations = Operations()\n", "nothing to offer"),
+    ],
+)
+def test_a_worker_module_that_cannot_be_used_is_told_in_one_line(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str, text: str, said: str
+) -> None:
+    (tmp_path / f"{name.removesuffix('.py')}.py").write_text(text)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.syspath_prepend(tmp_path)
+    result = run(None, "worker", name)
+    assert result.exit_code == 2
+    assert said in result.stderr
+    assert len(result.stderr.splitlines()) == 1

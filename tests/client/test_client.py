@@ -98,6 +98,13 @@ async def test_after_its_deadline_a_call_says_why_it_was_refused(server: FakeSer
         await client.get("e1", timeout=0.3)
 
 
+async def test_a_message_over_a_limit_of_grpc_is_not_sent_again(server: FakeServer, client: Client) -> None:
+    with pytest.raises(errors.PayloadTooLarge) as raised:
+        await client.submit("e1", "approved", "x" * (17 * 1024 * 1024))
+    assert raised.value.code == "INVALID_ARGUMENT"
+    assert server.unary.requests == []
+
+
 async def test_no_server_at_all_is_unreachable() -> None:
     async with Client("127.0.0.1:1", retry_for=0.2) as client:
         with pytest.raises(Unreachable, match=r"127\.0\.0\.1:1"):

@@ -123,6 +123,26 @@ async def test_what_a_handler_raises_becomes_a_failure_with_its_cause(server: Fa
         assert (await stream.result()).failure.type == "LookupError"
 
 
+async def test_a_handler_that_would_end_the_process_fails_its_task(server: FakeServer) -> None:
+    worker = make(server)
+
+    @worker.operation("a.loop")
+    async def loop(task: Any) -> None:
+        raise SystemExit(3)
+
+    @worker.operation("a.thread")
+    def thread(task: Any) -> None:
+        raise SystemExit("told to leave")
+
+    async with running(worker) as work:
+        stream = await server.workers.next()
+        for operation, message in (("a.loop", "3"), ("a.thread", "told to leave")):
+            stream.tasks(task(operation, operation=operation))
+            failure = (await stream.result()).failure
+            assert (failure.type, failure.message) == ("SystemExit", message)
+        assert not work.done()
+
+
 async def test_results_that_are_not_acknowledged_are_sent_again_after_a_reconnect(server: FakeServer) -> None:
     worker = make(server)
     go = asyncio.Event()

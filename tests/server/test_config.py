@@ -39,6 +39,17 @@ def test_limits_are_set_by_name(tmp_path: Path) -> None:
     assert config.dispatching.lease_seconds == 1.5
 
 
+@pytest.mark.parametrize("limit", ["mailbox_commands_max=0", "ping_interval_seconds=0", "live_actors_max=-1"])
+def test_limits_that_would_stop_the_server_are_refused(limit: str) -> None:
+    with pytest.raises(ConfigError, match=limit.partition("=")[0]):
+        load({"limit": (limit,)}, {})
+
+
+def test_limits_at_which_zero_means_none() -> None:
+    config = load({"limit": ("kept_events_max=0", "reconnect_grace_seconds=0")}, {})
+    assert (config.settings.decisions.kept_events_max, config.dispatching.reconnect_grace_seconds) == (0, 0.0)
+
+
 def test_all_mistakes_are_told_at_once_with_their_places(tmp_path: Path) -> None:
     file = tmp_path / "my.toml"
     file.write_text('# a comment\nlog_format = "xml"\nnonsense = 1\n\n[limits]\nnope = 1\n')

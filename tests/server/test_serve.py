@@ -195,13 +195,13 @@ def test_check_prints_what_would_be_done_and_does_nothing(tmp_path: Path) -> Non
 
 def test_configuration_and_handlers_that_are_wrong_are_told(tmp_path: Path) -> None:
     done = serve(tmp_path, "--log-format", "xml", CALLBOARD_DRAIN_SECONDS="soon")
-    assert done.returncode == 1
+    assert done.returncode == 2
     assert "--log-format" in done.stderr
     assert "CALLBOARD_DRAIN_SECONDS" in done.stderr
     (tmp_path / "empty.py").write_text("")
     for module, words in (("nope", "cannot be imported"), ("empty", "has no `operations`")):
         done = serve(tmp_path, "--handlers", module)
-        assert done.returncode == 1
+        assert done.returncode == 2
         assert words in done.stderr
 
 
