@@ -385,10 +385,11 @@ class Executions:
         action: ResolveAction,
         result: Value = None,
         reason: str = "",
+        failure: Failure | None = None,
     ) -> ExecutionView:
         """Decide what becomes of a parked step (`path` empty: of the execution's own end)."""
         check_size("result", result, self._parts.settings)
-        return await self._control(caller, execution_id, Resolve(path, action, result, reason))
+        return await self._control(caller, execution_id, Resolve(path, action, result, reason, failure))
 
     async def _control(self, caller: Caller, execution_id: str, command: Command) -> ExecutionView:
         check_id("execution_id", execution_id)

@@ -81,6 +81,7 @@ class Feeds:
     async def watch(self, ref: ExecutionRef, key: int, after: int) -> AsyncIterator[list[HistoryEvent]]:
         """Pages of events as they come, from after a sequence; ends after the execution's last event."""
         signal = self._enter(ref)
+        ended = False
         try:
             while not self._closing:
                 signal.clear()
@@ -90,10 +91,19 @@ class Feeds:
                     yield page
                     if page[-1].is_last:
                         return
+                elif ended:
+                    return
+                elif await self._has_ended(key):
+                    ended = True  # look once more: the end may have come between the page and the question
                 else:
                     await signal.wait()
         finally:
             self._leave(ref, signal)
+
+    async def _has_ended(self, key: int) -> bool:
+        """Whether nothing can follow; an execution that is not there any more has ended, too."""
+        record = await self._store.execution_by_key(key)
+        return record is None or record.head.ended_at != 0
 
     def _enter(self, ref: ExecutionRef) -> asyncio.Event:
         limit = self._settings.watchers_max

@@ -33,6 +33,8 @@ class OpenStep(msgspec.Struct, frozen=True):
     """`worker`, `worker-answer`, `retry`, `timer`, `event`, `operator`, `steps`."""
     since: int
     attempt: int = 0
+    max_attempts: int = 0
+    """0: no limit."""
     next_attempt_at: int = 0
     last_failure: Failure | None = None
     operation: str = ""
@@ -119,22 +121,29 @@ def full_view(state: State, ref: ExecutionRef, key: int, plan: Plan | None, step
     for path, run in state.open_runs():
         if len(opened) >= steps_max:
             break
-        opened.append(_open_step(path, run))
+        opened.append(_open_step(path, run, plan))
     return msgspec.structs.replace(state_view(state, ref, key), open_steps=tuple(opened))
 
 
-def _open_step(path: str, run: Run) -> OpenStep:
+def _open_step(path: str, run: Run, plan: Plan | None) -> OpenStep:
     return OpenStep(
         path=path,
         state=run.state.value,
         waiting_on=_waiting_on(run),
         since=run.since,
         attempt=run.attempt,
+        max_attempts=_attempts_allowed(run, plan),
         next_attempt_at=run.due or run.timers.get("wait", 0) or run.timers.get("receive", 0),
         last_failure=run.error,
         operation=run.operation,
         events=run.events,
     )
+
+
+def _attempts_allowed(run: Run, plan: Plan | None) -> int:
+    """The attempt after which the budget is spent; 0: there is no limit."""
+    allowed = plan.steps[run.step].retry.max_attempts if plan is not None else 0
+    return run.spent + allowed if allowed else 0
 
 
 def _waiting_on(run: Run) -> str:

@@ -159,6 +159,7 @@ def _open_step(step: OpenStep) -> pb2.OpenStep:
         last_failure=None if step.last_failure is None else failure_of(step.last_failure),
         operation=step.operation,
         worker_id=step.worker_id,
+        max_attempts=step.max_attempts,
         event=",".join(step.events),
     )
 

@@ -91,6 +91,8 @@ class Resolve(msgspec.Struct, frozen=True):
     action: ResolveAction
     result: Any = None
     reason: str = ""
+    failure: Failure | None = None
+    """FAIL: the failure to fail with, caused by the one that parked it; None: that one itself."""
 
 
 class Proceed(msgspec.Struct, frozen=True):

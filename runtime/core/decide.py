@@ -329,6 +329,8 @@ def _resolve(turn: Turn, command: cmd.Resolve) -> Refusal | None:
             f"{command.path} is no task with a resolved input; use SKIP, COMPLETE or FAIL",
         )
     failure = state.incidents[command.path].failure
+    if command.failure is not None:
+        failure = command.failure.because(failure)
     turn.emit(ev.StepResolved(path=command.path, action=command.action.value, reason=command.reason))
     if command.path:
         _resolve_step(turn, command, failure)

@@ -5,9 +5,11 @@ The rules, all of them:
 - A draft is replaced as often as anyone likes; the same content again changes nothing.
 - Publishing makes the next version, uses up the draft, and leaves exactly one version published.
 - The content of the *published* version again changes nothing; after a retract it makes the next version.
+- Reverting publishes the content of an old version by the same rules; the draft is somebody's work and stays.
+- Retracting leaves no version published, and everything else as it is; once more it changes nothing.
 - A change expects the stream where it was read; another one means that a concurrent change won (the store says so).
 
-`decide_draft` and `decide_publish` give a Decision, `evolve` applies an event, a Decision is the fold of its events.
+The functions named `decide_...` give a Decision, `evolve` applies an event, a Decision is the fold of its events.
 """
 
 from __future__ import annotations
@@ -71,9 +73,18 @@ class DefinitionPublished(_Event, frozen=True):
     """SHA-256 of the version's content, in hexadecimal."""
     previous: int = 0
     """The version that was published until then; 0: none."""
+    reverts_to: int = 0
+    """The old version whose content it is; 0: it is no revert."""
 
 
-DefinitionFact: TypeAlias = Union[DefinitionDrafted, DefinitionPublished]  # noqa: UP007
+class DefinitionRetracted(_Event, frozen=True):
+    """The published version was taken back: nothing new starts, what runs goes on."""
+
+    version: int
+    """The version that was published until then."""
+
+
+DefinitionFact: TypeAlias = Union[DefinitionDrafted, DefinitionPublished, DefinitionRetracted]  # noqa: UP007
 
 
 class Standing(msgspec.Struct, frozen=True):
@@ -92,10 +103,10 @@ class Standing(msgspec.Struct, frozen=True):
 
 
 class Impact(msgspec.Struct, frozen=True):
-    """What a publish changes against the published version."""
+    """What a change does against the published version."""
 
     version: int = 0
-    """The version that is published afterwards."""
+    """The version that is published afterwards; 0: none."""
     previous_version: int = 0
     """0: none was published."""
     steps_added: tuple[str, ...] = ()
@@ -128,7 +139,9 @@ def evolve(standing: Standing, event: DefinitionFact) -> Standing:
         case DefinitionDrafted():
             return Standing(sequence, standing.published, standing.latest, bytes(event.content))
         case DefinitionPublished():
-            return Standing(sequence, event.version, event.version)
+            return Standing(sequence, event.version, event.version, standing.draft if event.reverts_to else None)
+        case DefinitionRetracted():
+            return Standing(sequence, 0, standing.latest, standing.draft)
 
 
 def decide_draft(standing: Standing, content: Content) -> Decision:
@@ -138,15 +151,28 @@ def decide_draft(standing: Standing, content: Content) -> Decision:
     return _decision(standing, (DefinitionDrafted(content=msgspec.Raw(content.data)),))
 
 
-def decide_publish(standing: Standing, content: Content, published: Content | None) -> Decision:
-    """A new version, published; `published` is the content of the version that is published now."""
+def decide_publish(standing: Standing, content: Content, published: Content | None, reverts_to: int = 0) -> Decision:
+    """A new version, published; `published` is the content of the version that is published now, `reverts_to` the old
+    version that the content is taken from, if it is."""
     if published is not None and published.fingerprint == content.fingerprint:
         impact = Impact(version=standing.published, previous_version=standing.published)
         return Decision(standing, standing, impact=impact)
     event = DefinitionPublished(
-        version=standing.latest + 1, fingerprint=content.fingerprint.hex(), previous=standing.published
+        version=standing.latest + 1,
+        fingerprint=content.fingerprint.hex(),
+        previous=standing.published,
+        reverts_to=reverts_to,
     )
     return _decision(standing, (event,), _impact(event, content, published))
+
+
+def decide_retract(standing: Standing, published: Content | None) -> Decision:
+    """No version published; `published` is the content of the version that is published now."""
+    if not standing.published:
+        return Decision(standing, standing)
+    triggers = tuple(_triggers(published.definition)) if published is not None else ()
+    impact = Impact(previous_version=standing.published, triggers_removed=triggers)
+    return _decision(standing, (DefinitionRetracted(version=standing.published),), impact)
 
 
 def check_etag(standing: Standing, etag: str, definition_id: str) -> Refusal | None:

@@ -20,7 +20,7 @@ from callboard.v1 import execution_service_pb2 as pb2
 from callboard.v1 import executions_pb2
 
 from ..calls import Call, Calls, Stream, refusal_of
-from ..codec import timestamp_of, value_of
+from ..codec import read_failure, timestamp_of, value_of
 from ..codec_executions import (
     ACTIONS,
     FRAME_BYTES_MAX,
@@ -181,14 +181,15 @@ class ExecutionService:
         return control_pb2.TerminateExecutionResponse(execution=execution_of(view))
 
     async def ResolveStep(self, call: Call, request: control_pb2.ResolveStepRequest) -> control_pb2.ResolveStepResponse:
-        unsupported(request, "expected_sequence", "failure")
+        unsupported(request, "expected_sequence")
         _check_reason(request.reason)
         action = ACTIONS.get(request.action)
         if action is None:
             raise invalid("action", "is required: RETRY_NOW, SKIP, COMPLETE or FAIL")
         result = value_of(request.result, "result", self._payload_bytes_max)
+        failure = read_failure(request.failure, self._payload_bytes_max) if request.HasField("failure") else None
         view = await self._runtime.resolve(
-            call.caller(request), request.execution_id, request.step_path, action, result, request.reason
+            call.caller(request), request.execution_id, request.step_path, action, result, request.reason, failure
         )
         return control_pb2.ResolveStepResponse(execution=execution_of(view))
 
@@ -344,7 +345,7 @@ def _check_reason(reason: str) -> None:
 
 def _check_order(request: pb2.ListExecutionsRequest) -> None:
     if request.order_by not in _ORDER:
-        raise unsupported_field("order_by", repr(request.order_by))
+        raise unsupported_field("order_by", f"{request.order_by!r}, only {_ORDER[1]!r}")
     if _full(request.view):
         raise unsupported_field("view", "EXECUTION_VIEW_FULL")
 

@@ -365,3 +365,31 @@ async def test_a_refused_start_leaves_nothing_behind(path: str) -> None:
         assert reason(caught) == "EXECUTION_NOT_FOUND"
         assert runtime.supervisor.live == 0
         await runtime.start(ME, StartRequest("waiting", execution_id="x-1", input={"n": "1"}))
+
+
+@pytest.mark.parametrize("after", [4, 99])
+async def test_a_watch_from_the_end_ends(path: str, after: int) -> None:
+    async with engine(path) as runtime:
+        await runtime.publish(WAITING)
+        await started(runtime, "waiting", "x-1")
+        await runtime.terminate(ME, "x-1")
+        assert [page async for page in runtime.watch(ME, "x-1", after)] == []
+
+
+async def test_an_operator_may_name_the_failure(path: str) -> None:
+    async with engine(path) as runtime:
+        await runtime.publish(LINEAR.replace("input: {n: 1}}}", "input: {n: 1}}, retry: {on_exhausted: PARK}}"))
+        hands = Hands(runtime, lambda task: Failure("Down", "no"))
+        await started(runtime, "linear", "x-1")
+        view = await runtime.get(ME, "x-1", full=True)
+        for _ in range(1_000):
+            if view.incidents:
+                break
+            await asyncio.sleep(0.001)
+            view = await runtime.get(ME, "x-1", full=True)
+        assert (view.open_steps[0].attempt, view.open_steps[0].max_attempts) == (1, 1)
+        named = Failure("GivenUp", "by hand")
+        failed = await runtime.resolve(ME, "x-1", "one", ResolveAction.FAIL, failure=named)
+        assert failed.failure is not None
+        assert (failed.failure.type, failed.failure.cause and failed.failure.cause.type) == ("GivenUp", "Down")
+        await hands.stop()
