@@ -30,6 +30,8 @@ Report: TypeAlias = Callable[[Ack], None]
 Answered: TypeAlias = Callable[[ExecutionRef, str, int], Awaitable[bool]]
 """Whether the attempt of the step at this path was answered by a worker, as its execution's history says."""
 
+# A name of its own: looking the member up in its class costs as much as a call.
+_ACCEPTED: Final = Disposition.ACCEPTED
 _STALE_KINDS: Final = frozenset({Kind.RACE, Kind.STATE, Kind.NOT_FOUND})
 _RETRY_KINDS: Final = frozenset({Kind.BUSY, Kind.UNAVAILABLE, Kind.DEADLINE})
 _STALE_MESSAGE: Final = "the task was delivered again, or its step has ended"
@@ -89,7 +91,10 @@ class Answers:
         if delivery is None and seat is not None:
             delivery = self._deliveries.claim(token, seat)
         if delivery is None or delivery.entry.ref.tenant != tenant:
-            known = delivery is None and (self._deliveries.settled.get(token) or self._deliveries.tokens.read(token))
+            tokens = self._deliveries.tokens
+            known = delivery is None and (
+                self._deliveries.settled.get(token) or tokens.is_local(token) or tokens.read(token)
+            )
             if not known:
                 return _invalid(token, _FORGED_MESSAGE, heartbeat=True)
             return Ack(token, Disposition.STALE, _STALE_MESSAGE, True, "STALE_TOKEN", heartbeat=True)
@@ -121,7 +126,7 @@ class Answers:
         delivery.asked = False
         waiting, delivery.waiting = delivery.waiting, None
         refusal = refusal_of(reply)
-        ack = _ack_of(delivery.token, refusal)
+        ack = Ack(delivery.token, _ACCEPTED) if refusal is None else _ack_of(delivery.token, refusal)
         if refusal is None or ack.disposition is Disposition.STALE:
             self._deliveries.settle(delivery, accepted=refusal is None)
         else:
@@ -142,7 +147,10 @@ class Answers:
             report(_repeat(token) if settled is Disposition.DUPLICATE else _stale(token))
             return
         read = self._deliveries.tokens.read(token)
-        if read is None or read.boot > self._deliveries.tokens.boot:
+        if read is None and self._deliveries.tokens.is_local(token):
+            self._let_go(seat, token)
+            report(_stale(token))
+        elif read is None or read.boot > self._deliveries.tokens.boot:
             report(_invalid(token, _FORGED_MESSAGE))
         elif read.generation != self._deliveries.tokens.generation:
             report(_invalid(token, _GENERATION_MESSAGE, "OTHER_GENERATION"))
@@ -180,9 +188,7 @@ class Answers:
         report(_repeat(token) if answered else _stale(token))
 
 
-def _ack_of(token: bytes, refusal: Refusal | None) -> Ack:
-    if refusal is None:
-        return Ack(token, Disposition.ACCEPTED)
+def _ack_of(token: bytes, refusal: Refusal) -> Ack:
     if refusal.kind in _STALE_KINDS:
         return Ack(token, Disposition.STALE, refusal.message, reason="STALE_TOKEN")
     disposition = Disposition.RETRY if refusal.kind in _RETRY_KINDS else Disposition.INVALID

@@ -16,7 +16,7 @@ import enum
 from bisect import insort
 from collections import OrderedDict, deque
 from collections.abc import Callable, Iterator
-from typing import Any, TypeAlias
+from typing import Any, Final, TypeAlias
 
 from opentelemetry.trace import Span
 
@@ -34,6 +34,10 @@ class Phase(enum.Enum):
     HELD = "in a worker's hands"
     ENDING = "its delivery has ended, and its execution has yet to say what follows"
     CLOSED = "over"
+
+
+# A name of its own: looking the member up in its class costs as much as a call.
+_ASSIGNED: Final = Phase.ASSIGNED
 
 
 class Entry:
@@ -218,11 +222,13 @@ class ReadyQueue:
 class Seat:
     """A worker's place at the board."""
 
-    def __init__(self, hello: WorkerHello, now: int, monotonic: float) -> None:
+    def __init__(self, hello: WorkerHello, now: int, monotonic: float, local: bool = False) -> None:
         self.tenant = hello.tenant
         self.worker_id = hello.worker_id
         self.build = hello.build
         self.address = hello.address
+        self.local = local
+        """Whether it is in this process, so that its tokens never leave it."""
         self.operations = tuple(dict.fromkeys(hello.operations))
         self.max_in_flight = hello.max_in_flight
         self.since = now
@@ -250,7 +256,7 @@ class Seat:
 
     def assign(self, entry: Entry) -> None:
         """Take a slot for this task and put it into the next frame."""
-        entry.phase = Phase.ASSIGNED
+        entry.phase = _ASSIGNED
         entry.seat = self
         self.used += 1
         self.assigned.append(entry)

@@ -37,6 +37,9 @@ log = logging.getLogger(__name__)
 INPUT_LOST: Final = "InputLost"
 """Type of the failure of a task whose stored input is damaged."""
 
+# Members in names of their own: looking one up in its class costs as much as a call.
+_HELD: Final = Phase.HELD
+_ACCEPTED_BEFORE: Final = Disposition.DUPLICATE
 _KEY_PARTS: Final = struct.Struct(">qI")
 _MICROSECONDS: Final = 1_000_000
 _GONE: Final = frozenset({Kind.RACE, Kind.STATE, Kind.NOT_FOUND})
@@ -111,6 +114,7 @@ class Deliveries:
         self._spans = spans
         self._count = 0
         self._key_base = hashlib.sha256(info.store_id.encode() + b"\0")
+        self._run_key = self.idempotency_key
         self.tokens = Tokens(info)
         self.live: dict[bytes, Delivery] = {}
         self.settled = SettledTokens(settings.settled_tokens_max)
@@ -120,25 +124,29 @@ class Deliveries:
     def deliver(self, entry: Entry, seat: Seat, payload: bytes, monotonic: float) -> Delivered:
         """Hand the assigned task to the worker, with the JSON of its input."""
         self._count += 1
-        token = self.tokens.issue(entry.key, entry.path, entry.attempt, self._count)
+        if seat.local:
+            token = self.tokens.issue_local(self._count)
+        else:
+            token = self.tokens.issue(entry.key, entry.path, entry.attempt, self._count)
         entry.delivered = True
         entry.seat = None
         delivery = Delivery(token, entry, seat, monotonic)
         self._begin(delivery)
         seat.held[token] = delivery
-        now = self._clock.now()
         if self._observe is not None:
-            self._observe(entry.operation, max(0, now - entry.since) / _MICROSECONDS)
+            self._observe(entry.operation, max(0, self._clock.now() - entry.since) / _MICROSECONDS)
+        tenant, execution_id = entry.ref
         return Delivered(
             token,
-            entry.ref.tenant,
-            entry.ref.execution_id,
+            tenant,
+            execution_id,
             entry.path,
             entry.attempt,
-            self.idempotency_key(entry.key, entry.path),
+            entry.key,
+            self._run_key,
             entry.operation,
             payload,
-            now + entry.attempt_timeout if entry.attempt_timeout else 0,
+            self._clock.now() + entry.attempt_timeout if entry.attempt_timeout else 0,
             entry.progress,
             traceparent_of(delivery.span) if delivery.span is not None else entry.trace,
             entry.cancel_requested,
@@ -177,7 +185,7 @@ class Deliveries:
 
     def _begin(self, delivery: Delivery) -> None:
         entry = delivery.entry
-        entry.phase = Phase.HELD
+        entry.phase = _HELD
         entry.delivery = delivery
         entry.queue.running += 1
         self.live[delivery.token] = delivery
@@ -215,7 +223,7 @@ class Deliveries:
     def settle(self, delivery: Delivery, accepted: bool) -> None:
         """The execution has decided on an answer: it took it, or it no longer has the attempt."""
         self.live.pop(delivery.token, None)
-        self.settled.add(delivery.token, Disposition.DUPLICATE if accepted else Disposition.STALE)
+        self.settled.add(delivery.token, _ACCEPTED_BEFORE if accepted else Disposition.STALE)
         self._disarm(delivery)
         entry = delivery.entry
         if entry.delivery is delivery:

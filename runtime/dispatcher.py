@@ -74,6 +74,10 @@ _scheduled = msgspec.json.Decoder(_Scheduled)
 
 
 _NOTHING: Final[frozenset[str]] = frozenset()
+# Members in names of their own: looking one up in its class costs as much as a call.
+_QUEUED: Final = Phase.QUEUED
+_HELD: Final = Phase.HELD
+_CLOSED: Final = Phase.CLOSED
 
 
 class _InHands:
@@ -86,7 +90,7 @@ class _InHands:
 
     def __contains__(self, path: object) -> bool:
         entry = self._entries.get(cast(str, path))
-        return entry is not None and entry.phase is not Phase.QUEUED
+        return entry is not None and entry.phase is not _QUEUED
 
 
 class Dispatcher:
@@ -126,27 +130,27 @@ class Dispatcher:
 
     def committed(self, writes: Sequence[tuple[Write, Committed]]) -> None:
         """Act on what has just been committed; called by the journal, in commit order."""
+        now = self._clock.now()
         for write, outcome in writes:
             if type(write) is ExecutionAppend and write.effects:
-                self._perform(write, outcome.key)
+                self._perform(write, outcome.key, now)
 
-    def _perform(self, write: ExecutionAppend, key: int) -> None:
+    def _perform(self, write: ExecutionAppend, key: int, now: int) -> None:
         for effect in write.effects:
-            kind = type(effect)
-            if kind is OpenTask:
-                self._open(write, key, cast(OpenTask, effect))
-            elif kind is CloseTask:
-                self._close(key, cast(CloseTask, effect).path)
-            elif kind is RequestCancel:
-                if (entry := self.find(key, cast(RequestCancel, effect).path)) is not None:
+            if isinstance(effect, OpenTask):
+                self._open(write, key, effect, now)
+            elif isinstance(effect, CloseTask):
+                self._close(key, effect.path)
+            elif isinstance(effect, RequestCancel):
+                if (entry := self.find(key, effect.path)) is not None:
                     self._deliveries.cancel(entry)
-            elif kind is CloseExecution:
+            elif isinstance(effect, CloseExecution):
                 for path in tuple(self._entries.get(key, ())):
                     self._close(key, path)
                 if self._closed_meanwhile is not None:
                     self._closed_meanwhile.add((key, ""))
 
-    def _open(self, write: ExecutionAppend, key: int, task: OpenTask) -> None:
+    def _open(self, write: ExecutionAppend, key: int, task: OpenTask, now: int) -> None:
         """Queue the attempt. One that was open already, and whose delivery was lost, has had its turn: it comes first
         and keeps its age."""
         entry = self.find(key, task.path)
@@ -156,7 +160,7 @@ class Dispatcher:
         else:
             self.withdraw(entry, "the task was opened anew")
         if not again:
-            entry.since = self._clock.now()
+            entry.since = now
             entry.delivered = entry.cancel_requested = False
         entry.attempt = task.attempt
         entry.scheduled = task.scheduled
@@ -164,7 +168,7 @@ class Dispatcher:
         entry.attempt_timeout = task.attempt_timeout
         entry.trace = task.trace or entry.trace
         if task.input is not UNSET:
-            self._keep(entry, values.encode(cast(values.Value, task.input)))
+            self._keep(entry, values.encode(cast(Any, task.input)))
         self._queue(entry, first=again)
 
     def _close(self, key: int, path: str) -> None:
@@ -190,9 +194,10 @@ class Dispatcher:
 
     def forget(self, entry: Entry) -> None:
         """It is not open any more; it must not be waiting."""
-        entry.phase = Phase.CLOSED
+        entry.phase = _CLOSED
         entry.ended = None
-        self.spill(entry)
+        if entry.input is not None:
+            self.spill(entry)
         entries = self._entries.get(entry.key)
         if entries is not None and entries.get(entry.path) is entry:
             del entries[entry.path]
@@ -205,7 +210,9 @@ class Dispatcher:
     def withdraw(self, entry: Entry, reason: str = "the task is with another worker") -> None:
         """Take the task out of wherever it is: a queue, the hands of a worker, or an end that is being asked for."""
         phase = entry.phase
-        if phase is Phase.QUEUED:
+        if phase is _HELD and entry.delivery is not None:
+            self._deliveries.end(entry.delivery, reason)
+        elif phase is _QUEUED:
             entry.queue.remove(entry)
         elif phase is Phase.WITHHELD:
             entry.queue.withheld -= 1
@@ -216,14 +223,14 @@ class Dispatcher:
         elif entry.delivery is not None:
             self._deliveries.end(entry.delivery, reason)
         entry.ended = None
-        entry.phase = Phase.CLOSED
+        entry.phase = _CLOSED
 
     def requeue(self, entry: Entry) -> None:
         """Let a task wait again, before others."""
         self._queue(entry, first=True)
 
     def _queue(self, entry: Entry, first: bool = False) -> None:
-        entry.phase = Phase.QUEUED
+        entry.phase = _QUEUED
         entry.queue.put(entry, first)
         self._matching.touched(entry.queue)
 
@@ -242,7 +249,8 @@ class Dispatcher:
 
     def _keep(self, entry: Entry, payload: bytes) -> None:
         """Keep the input in memory while there is room; without it, it is read again at the delivery."""
-        self.spill(entry)
+        if entry.input is not None:
+            self.spill(entry)
         if self._input_bytes + len(payload) <= self.settings.ready_input_bytes_max:
             entry.input = payload
             self._input_bytes += len(payload)

@@ -13,16 +13,17 @@ import inspect
 from collections.abc import Callable, Coroutine
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
-from typing import Any, Final, Protocol, TypeVar, cast
+from typing import Any, Final, Protocol, TypeGuard, TypeVar, cast
 
 from .core.failures import CANCELLED, Failure
-from .core.values import Value, ValueRefused, check_value
+from .core.values import INT64_MAX, INT64_MIN, OPAQUE_KEY, Value, ValueRefused, check_value
 
 INPUT_MISMATCH: Final = "InputMismatch"
 """Type of the failure of a task whose input does not fit its handler's parameters."""
 INVALID_RESULT: Final = "InvalidResult"
 """Type of the failure of a task whose handler returned something that is no value."""
 
+_PLAIN_MEMBERS_MAX: Final = 32
 _FAILURE_DEPTH_MAX: Final = 8
 _MESSAGE_CHARACTERS_MAX: Final = 4_000
 _MICROSECONDS: Final = 1_000_000
@@ -92,7 +93,7 @@ class Handler:
         else:
             result = await self._in_thread(task, arguments)
         try:
-            return check_value(result)
+            return dict(result) if _is_plain(result) else check_value(result)
         except ValueRefused as error:
             raise TaskError(INVALID_RESULT, f"the result of {self.operation}: {error}", retryable=False) from None
 
@@ -204,6 +205,27 @@ def _says_how(error: BaseException) -> bool:
         return True
     told = isinstance(getattr(error, "type", None), str) and isinstance(getattr(error, "retryable", None), bool)
     return type(error).__name__ == "TaskError" and told
+
+
+def _is_plain(value: object) -> TypeGuard[dict[str, Any]]:
+    """A flat object of ASCII texts, integers, flags and nulls, as most results are: sure to be a value."""
+    if type(value) is not dict:
+        return False
+    members = cast(dict[object, object], value)
+    if len(members) > _PLAIN_MEMBERS_MAX or OPAQUE_KEY in members:
+        return False
+    for key, item in members.items():
+        if type(key) is not str or not key.isascii():
+            return False
+        if type(item) is str:
+            if not item.isascii():
+                return False
+        elif type(item) is int:
+            if not INT64_MIN <= item <= INT64_MAX:
+                return False
+        elif type(item) is not bool and item is not None:
+            return False
+    return True
 
 
 def _details(details: Any) -> Value:

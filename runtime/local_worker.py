@@ -8,9 +8,11 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable
-from functools import partial
-from typing import Any, Protocol
+from collections import deque
+from contextvars import copy_context
+from typing import Any, Protocol, cast
+
+from msgspec import UNSET
 
 from .alarms import Alarms
 from .core import values
@@ -78,42 +80,74 @@ class Connect(Protocol):
 class LocalTask:
     """A task as a handler in this process sees it."""
 
-    __slots__ = (
-        "_beat",
-        "_cancelled",
-        "_watch",
-        "attempt",
-        "deadline",
-        "execution_id",
-        "idempotency_key",
-        "input",
-        "operation",
-        "path",
-        "progress",
-        "service",
-        "started",
-        "tenant",
-    )
+    __slots__ = ("_cancelled", "_delivered", "_input", "_watch", "_worker", "handler", "runner")
 
-    def __init__(self, task: Delivered, beat: Callable[[Any], None]) -> None:
-        self.tenant = task.tenant
-        self.execution_id = task.execution_id
-        self.path = task.path
-        """The path of its step."""
-        self.attempt = task.attempt
-        self.idempotency_key = task.idempotency_key
-        """The same for all attempts of a step; hand it on to services that can recognise a repeat."""
-        self.service, _, self.operation = task.operation.rpartition(".")
-        self.input = values.decode(task.input)
-        self.deadline = task.deadline / 1_000_000 if task.deadline else None
-        """When the attempt times out, in seconds since the epoch; None: never."""
-        self.progress = task.progress
-        """What an earlier delivery reported last."""
-        self.started = False
-        """Whether the handler was called: before that there is nothing to interrupt."""
-        self._beat = beat
+    def __init__(self, delivered: Delivered, worker: LocalWorker, handler: Invocable) -> None:
+        self.handler = handler
+        self.runner: asyncio.Task[None] | None = None
+        """What runs the handler; None: it was not called yet, and there is nothing to interrupt."""
+        self._delivered = delivered
+        self._worker = worker
+        self._input: Any = UNSET
         self._cancelled = False
         self._watch: asyncio.Event | None = None
+
+    @property
+    def tenant(self) -> str:
+        """The tenant of its execution."""
+        return self._delivered.tenant
+
+    @property
+    def execution_id(self) -> str:
+        """The execution's id."""
+        return self._delivered.execution_id
+
+    @property
+    def path(self) -> str:
+        """The path of its step."""
+        return self._delivered.path
+
+    @property
+    def attempt(self) -> int:
+        """Which attempt of the step this is, from 1."""
+        return self._delivered.attempt
+
+    @property
+    def idempotency_key(self) -> str:
+        """The same for all attempts of a step; hand it on to services that can recognise a repeat."""
+        return self._delivered.idempotency_key
+
+    @property
+    def service(self) -> str:
+        """The operation's service."""
+        return self._delivered.operation.rpartition(".")[0]
+
+    @property
+    def operation(self) -> str:
+        """The operation's name within its service."""
+        return self._delivered.operation.rpartition(".")[2]
+
+    @property
+    def token(self) -> bytes:
+        """The delivery's token; it stays in this process."""
+        return self._delivered.token
+
+    @property
+    def input(self) -> Any:
+        """The input as a Python value, the handler's own."""
+        if self._input is UNSET:
+            self._input = values.decode(self._delivered.input)
+        return self._input
+
+    @property
+    def deadline(self) -> float | None:
+        """When the attempt times out, in seconds since the epoch; None: never."""
+        return self._delivered.deadline / 1_000_000 if self._delivered.deadline else None
+
+    @property
+    def progress(self) -> Any:
+        """What an earlier delivery reported last."""
+        return self._delivered.progress
 
     @property
     def cancelled(self) -> bool:
@@ -128,7 +162,7 @@ class LocalTask:
 
     def heartbeat(self, progress: Any = None) -> None:
         """Say that the task goes on and, if not None, how far it is. May be called from a thread."""
-        self._beat(progress)
+        self._worker.beat(self._delivered.token, progress)
 
     def cancel(self) -> None:
         """The task is called off."""
@@ -157,20 +191,30 @@ class LocalWorker:
             tenant, worker_id, tuple(operations.names()), max_in_flight, "in-process", "in-process"
         )
         self._session: Session | None = None
-        self._running: dict[bytes, tuple[LocalTask, asyncio.Task[None], bool]] = {}
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._waiting: deque[LocalTask] = deque()
+        self._running: dict[bytes, LocalTask] = {}
         self._results: dict[bytes, TaskResult] = {}
+        self._fresh: asyncio.Task[None] | None = None
+        """The runner that may take one task after another: it has not waited for anything yet."""
+        self._sent: list[asyncio.Task[None]] = []
+        """The runners that were made last; one that has a task is held by that."""
+        self._relief = False
 
     async def run(self) -> None:
         """Work until the session ends: after `drain`, or with the dispatcher. Cancelled: stops its handlers, whose
         tasks go to others."""
+        self._loop = asyncio.get_running_loop()
         session = self._session = self._dispatcher.connect(self._hello, local=True)
         try:
             while not (frame := await session.receive()).closing:
                 self._take(session, frame)
         finally:
             session.disconnect()
-            for _, running, _ in tuple(self._running.values()):
-                running.cancel()
+            self._waiting.clear()
+            for task in tuple(self._running.values()):
+                if task.runner is not None:
+                    task.runner.cancel()
 
     def drain(self) -> None:
         """Take no new tasks; `run` returns when the last answer is committed."""
@@ -178,50 +222,74 @@ class LocalWorker:
             self._session.drain()
 
     def _take(self, session: Session, frame: Frame) -> None:
-        for task in frame.tasks:
-            self._begin(session, task)
+        for delivered in frame.tasks:
+            task = LocalTask(delivered, self, self._operations.handler(delivered.operation))
+            self._running[delivered.token] = task
+            self._waiting.append(task)
+            if delivered.cancel_requested:
+                self._call_off(delivered.token)
+        if frame.tasks:
+            self._send_runners(session, 1)
         for ack in frame.acks:
             self._acknowledged(session, ack)
         for notice in frame.cancels:
             self._call_off(notice.token)
 
-    def _begin(self, session: Session, delivered: Delivered) -> None:
-        loop = asyncio.get_running_loop()
-        token = delivered.token
-        beat = partial(self._beat, loop, session, token)
-        task = LocalTask(delivered, beat)
-        handler = self._operations.handler(delivered.operation)
-        running = loop.create_task(self._run(session, token, task, handler))
-        interruptible = bool(getattr(handler, "is_async", True))
-        self._running[token] = (task, running, interruptible)
-        if delivered.cancel_requested:
-            self._call_off(token)
+    # Runners
 
-    async def _run(self, session: Session, token: bytes, task: LocalTask, handler: Invocable) -> None:
-        task.started = True
+    def _send_runners(self, session: Session, count: int) -> None:
+        loop = asyncio.get_running_loop()
+        self._fresh = None
+        self._sent = [loop.create_task(self._serve(session)) for _ in range(count)]
+
+    async def _serve(self, session: Session) -> None:
+        """Run one handler; and further ones, as long as none has waited for anything, been cancelled, or left
+        something behind in the context: a task of the loop costs more than most handlers, and nobody can tell."""
+        me = self._fresh = cast("asyncio.Task[None]", asyncio.current_task())
+        clean = copy_context()
+        while self._waiting:
+            task = self._waiting.popleft()
+            if self._waiting and not self._relief:
+                self._relief = True
+                asyncio.get_running_loop().call_soon(self._relieve, session)
+            task.runner = me
+            await self._run(session, task)
+            if self._fresh is not me or me.cancelling() or copy_context() != clean:
+                return
+
+    def _relieve(self, session: Session) -> None:
+        """Tasks that still wait behind a handler get a runner each."""
+        self._relief = False
+        if self._waiting:
+            self._send_runners(session, len(self._waiting))
+
+    async def _run(self, session: Session, task: LocalTask) -> None:
+        token = task.token
         try:
             if task.cancelled:
                 raise asyncio.CancelledError
-            result = TaskResult(token, await handler.invoke(task))
+            result = TaskResult(token, await task.handler.invoke(task))
         except asyncio.CancelledError as error:
             if not task.cancelled:
                 # It is the worker that ends, not the task: somebody else will do it.
                 self._running.pop(token, None)
                 raise
             result = TaskResult(token, failure=failure_of(error))
-        except Exception as error:  # noqa: BLE001 - whatever a handler raises is its task's failure
+        except (Exception, SystemExit) as error:  # noqa: BLE001 - what a handler raises is its task's failure, and
+            # one that exits must not take the server along
             result = TaskResult(token, failure=failure_of(error))
         self._running.pop(token, None)
         self._results[token] = result
         session.answer([result])
 
     def _call_off(self, token: bytes) -> None:
-        found = self._running.get(token)
-        if found is not None:
-            task, running, interruptible = found
+        task = self._running.get(token)
+        if task is not None:
             task.cancel()
-            if interruptible and task.started:
-                running.cancel()
+            if task.runner is not None and getattr(task.handler, "is_async", True):
+                task.runner.cancel()
+
+    # Answers
 
     def _acknowledged(self, session: Session, ack: Ack) -> None:
         if ack.heartbeat:
@@ -244,11 +312,12 @@ class LocalWorker:
             )
             session.answer([refused])
 
-    @staticmethod
-    def _beat(loop: asyncio.AbstractEventLoop, session: Session, token: bytes, progress: Any) -> None:
+    def beat(self, token: bytes, progress: Any) -> None:
+        """A handler says that its task goes on; from any thread."""
         if progress is None:
             beat = Heartbeat(token)
         else:
             checked = values.check_value(progress)
             beat = Heartbeat(token, checked, len(values.encode(checked)))
-        loop.call_soon_threadsafe(session.heartbeat, [beat])
+        if self._loop is not None and self._session is not None:
+            self._loop.call_soon_threadsafe(self._session.heartbeat, [beat])

@@ -80,6 +80,10 @@ class Matching:
     @staticmethod
     def _match(queue: ReadyQueue) -> None:
         """Tasks look for seats with room; the seats take turns."""
+        if len(queue.idle) == 1:
+            alone = next(iter(queue.idle))
+            while queue.queued and alone.eligible:
+                alone.assign(queue.take())
         while queue.queued and queue.idle:
             seat = queue.idle.popitem(last=False)[0]
             if seat.eligible:

@@ -35,6 +35,8 @@ _TASK_OVERHEAD_BYTES: Final = 256
 """What a task's other fields take in a frame, apart from its input, progress and path."""
 _MICROSECONDS: Final = 1_000_000
 _READ_PAUSE_SECONDS: Final = 0.5
+# A name of its own: looking the member up in its class costs as much as a call.
+_ASSIGNED: Final = Phase.ASSIGNED
 
 
 class Kind(enum.Enum):
@@ -98,7 +100,7 @@ class WorkerSession(Seat):
         alarms: Alarms,
         settings: DispatcherSettings,
     ) -> None:
-        super().__init__(hello, clock.now(), clock.monotonic())
+        super().__init__(hello, clock.now(), clock.monotonic(), local=kind is Kind.LOCAL)
         self.kind = kind
         self.kept: tuple[bytes, ...] = ()
         """The tokens of `hello.holding` that are still the worker's."""
@@ -282,7 +284,7 @@ class WorkerSession(Seat):
         monotonic = self._clock.monotonic()
         while self.assigned and len(tasks) < tasks_max:
             entry = self.assigned[0]
-            if entry.phase is not Phase.ASSIGNED or entry.seat is not self:
+            if entry.phase is not _ASSIGNED or entry.seat is not self:
                 self.assigned.popleft()
                 continue
             if entry.input is None:

@@ -7,6 +7,7 @@ in these.
 from __future__ import annotations
 
 import enum
+from collections.abc import Callable
 from typing import Any
 
 import msgspec
@@ -67,7 +68,7 @@ class WorkerHello(msgspec.Struct, frozen=True):
     """Tokens of the tasks it still has, from before a reconnect."""
 
 
-class Delivered(msgspec.Struct, frozen=True):
+class Delivered(msgspec.Struct, frozen=True, gc=False):
     """A task as a worker gets it."""
 
     token: bytes
@@ -75,8 +76,10 @@ class Delivered(msgspec.Struct, frozen=True):
     execution_id: str
     path: str
     attempt: int
-    idempotency_key: str
-    """The same for all attempts and deliveries of a step run."""
+    key: int
+    """The store's key of the execution."""
+    run_key: Callable[[int, str], str]
+    """Makes the idempotency key of the step run at (key, path); few handlers in this process ask for it."""
     operation: str
     """`service.operation`."""
     input: bytes
@@ -89,8 +92,13 @@ class Delivered(msgspec.Struct, frozen=True):
     """W3C `traceparent`: what the worker does belongs to this trace; empty: none."""
     cancel_requested: bool = False
 
+    @property
+    def idempotency_key(self) -> str:
+        """The same for all attempts and deliveries of a step run."""
+        return self.run_key(self.key, self.path)
 
-class TaskResult(msgspec.Struct, frozen=True):
+
+class TaskResult(msgspec.Struct, frozen=True, gc=False):
     """What became of a task; exactly one of `output`, `failure` and `fault` is given."""
 
     token: bytes
@@ -124,7 +132,7 @@ class Disposition(enum.Enum):
     RETRY = "RETRY"
 
 
-class Ack(msgspec.Struct, frozen=True):
+class Ack(msgspec.Struct, frozen=True, gc=False):
     """The answer to one result or one heartbeat."""
 
     token: bytes

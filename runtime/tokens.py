@@ -46,12 +46,21 @@ class Tokens:
         )
         self._inner = hashlib.sha256(bytes(byte ^ 0x36 for byte in block))
         self._outer = hashlib.sha256(bytes(byte ^ 0x5C for byte in block))
+        self._local = self._code(b"in this process" + struct.pack(">II", info.generation, info.boot))
 
     def issue(self, key: int, path: str, attempt: int, delivery: int, incarnation: int = 1) -> bytes:
         """The token of one delivery of this boot; `delivery` never repeats within a boot."""
         head = _HEAD.pack(_FORMAT, self.generation, self.boot, key, incarnation, attempt, delivery)
         said = head + path.encode()
         return said + self._code(said)
+
+    def issue_local(self, delivery: int) -> bytes:
+        """The token of a delivery that never leaves this process: it only has to be its own, and hard to guess."""
+        return self._local + delivery.to_bytes(8, "big")
+
+    def is_local(self, token: bytes) -> bool:
+        """Whether `issue_local` of this boot has made it."""
+        return len(token) == _CODE_BYTES + 8 and token.startswith(self._local)
 
     def read(self, token: bytes) -> Token | None:
         """What the token says; None where this store did not make it."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import sys
 from pathlib import Path
 
 import pytest
@@ -13,6 +14,8 @@ from callboard.runtime.core.commands import ResolveAction
 from callboard.runtime.core.failures import Failure
 from callboard.runtime.core.refusals import Refused
 from callboard.runtime.executions import Enqueued, Started, Submitted
+from callboard.runtime.handlers import Operations
+from callboard.runtime.local_worker import LocalTask
 from callboard.runtime.ports import ExecutionRef
 from callboard.runtime.requests import Caller, StartRequest
 from callboard.runtime.settings import Settings
@@ -393,3 +396,29 @@ async def test_an_operator_may_name_the_failure(path: str) -> None:
         assert failed.failure is not None
         assert (failed.failure.type, failed.failure.cause and failed.failure.cause.type) == ("GivenUp", "Down")
         await hands.stop()
+
+
+async def test_handlers_run_in_the_same_process(path: str) -> None:
+    operations = Operations()
+
+    @operations.operation("s.one")
+    async def one(task: LocalTask, n: int) -> dict[str, int]:
+        return {"n": n + 1}
+
+    @operations.operation("s.two")
+    def two(task: LocalTask, n: int) -> int:
+        if task.attempt == 1:
+            sys.exit(3)
+        return n * 10
+
+    async with engine(path) as runtime:
+        retry = "retry: {max_attempts: 2, initial_backoff: 1ms}"
+        await runtime.publish(LINEAR.replace('steps.one.result}"}}', f'steps.one.result}}"}}, {retry}}}'))
+        runtime.work(operations)
+        await started(runtime, "linear", "x-1")
+        await until_retrying(runtime)
+        assert isinstance(runtime.clock, ManualClock)
+        await runtime.clock.advance(1)
+        view = await runtime.wait_ended(REF, 10 * SECOND)
+        assert view is not None
+        assert view.output == 20
