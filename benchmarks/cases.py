@@ -301,7 +301,9 @@ _MEASURES: dict[str, Callable[[Case, Process, Options], Measured]] = {
 BUDGETED: tuple[Case, ...] = (
     Case("w1", 1),
     Case("w1", 64),
+    Case("w1", 64, "stream"),
     Case("w1", 64, place="server"),
+    Case("w1", 64, "stream", place="server"),
     Case("w2", 1),
     Case("w2", 64),
     Case("w2", 64, "stream"),

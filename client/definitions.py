@@ -16,7 +16,16 @@ from .calls import Calls, each, new_request_id
 from .channel import Connection
 from .codec import Seconds
 from .decoding import decode
-from .models import DefinitionState, DefinitionSummary, DefinitionVersion, Draft, Published
+from .models import (
+    DefinitionEvent,
+    DefinitionState,
+    DefinitionSummary,
+    DefinitionVersion,
+    Draft,
+    Published,
+    Retracted,
+    Reverted,
+)
 
 Content: TypeAlias = Path | str | Mapping[str, Any] | Definition
 """A definition: a path, YAML or JSON text (with a line break, or beginning with a brace), a dict, or the message."""
@@ -85,11 +94,47 @@ class DefinitionCalls(Calls):
         answer = await self._connection.unary(self._definitions.PublishDefinition, request, timeout)
         return decode(Published, answer)
 
-    async def retract(self, definition_id: str, *, etag: str = "", timeout: Seconds | None = None) -> DefinitionSummary:
-        """Takes the published version back: no new starts, running executions go on."""
-        request = pb.RetractDefinitionRequest(definition_id=definition_id, etag=etag, request_id=new_request_id())
+    async def retract(
+        self,
+        definition_id: str,
+        *,
+        etag: str = "",
+        validate_only: bool = False,
+        request_id: str = "",
+        timeout: Seconds | None = None,
+    ) -> Retracted:
+        """Takes the published version back: no new starts, running executions go on. Once more changes nothing."""
+        request = pb.RetractDefinitionRequest(
+            definition_id=definition_id,
+            etag=etag,
+            request_id=request_id or new_request_id(),
+            validate_only=validate_only,
+        )
         answer = await self._connection.unary(self._definitions.RetractDefinition, request, timeout)
-        return decode(DefinitionSummary, answer.definition)
+        return decode(Retracted, answer)
+
+    async def revert(
+        self,
+        definition_id: str,
+        version: int,
+        *,
+        etag: str = "",
+        running_executions: RunningExecutions = "PIN",
+        validate_only: bool = False,
+        request_id: str = "",
+        timeout: Seconds | None = None,
+    ) -> Reverted:
+        """Publishes the content of an old version as the next one; that which is published already changes nothing."""
+        request = pb.RevertDefinitionRequest(
+            definition_id=definition_id,
+            version=version,
+            etag=etag,
+            request_id=request_id or new_request_id(),
+            validate_only=validate_only,
+            running_executions=f"PUBLISH_RUNNING_EXECUTIONS_{running_executions}",
+        )
+        answer = await self._connection.unary(self._definitions.RevertDefinition, request, timeout)
+        return decode(Reverted, answer)
 
     async def definition(
         self,
@@ -132,6 +177,16 @@ class DefinitionCalls(Calls):
         )
         pages = self._connection.pages(self._definitions.ListDefinitionVersions, request)
         return each(pages, attrgetter("versions"), lambda item: decode(DefinitionVersion, item))
+
+    def definition_events(
+        self, definition_id: str, *, after_revision: int = 0, min_revision: int = 0, page_size: int = 0
+    ) -> AsyncIterator[DefinitionEvent]:
+        """What happened to a definition, the oldest first: who drafted, published, retracted it, and when."""
+        request = pb.ListDefinitionEventsRequest(
+            definition_id=definition_id, after_revision=after_revision, min_revision=min_revision, page_size=page_size
+        )
+        pages = self._connection.pages(self._definitions.ListDefinitionEvents, request)
+        return each(pages, attrgetter("events"), lambda item: decode(DefinitionEvent, item))
 
 
 async def _content(definition: Content, name: str) -> dict[str, Any]:

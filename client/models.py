@@ -373,6 +373,49 @@ class DefinitionVersion:
     revision: int
 
 
+@value_of("RetractDefinitionResponse")
+@dataclasses.dataclass(frozen=True, slots=True)
+class Retracted:
+    """A published version was taken back, or with `validate_only` would be; the definition is as it is now."""
+
+    definition: DefinitionSummary
+    revision: int
+    changed: bool
+    stages: tuple[StageRun, ...]
+    impact: PublishImpact | None
+
+
+@value_of("RevertDefinitionResponse")
+@dataclasses.dataclass(frozen=True, slots=True)
+class Reverted:
+    """An old version's content was published as the next version, or with `validate_only` would be."""
+
+    definition_version: DefinitionVersion
+    revision: int
+    changed: bool
+    stages: tuple[StageRun, ...]
+    impact: PublishImpact | None
+    warnings: tuple[Violation, ...]
+    etag: str
+    job_id: str
+
+
+@value_of("DefinitionEvent")
+@dataclasses.dataclass(frozen=True, slots=True)
+class DefinitionEvent:
+    """A past fact about a definition. `version` 0 is the draft; what `payload` holds depends on `event_name`."""
+
+    event_id: str
+    definition_id: str
+    sequence: int
+    event_name: str
+    version: int
+    revision: int
+    user_id: str
+    created_at: datetime | None
+    payload: Any
+
+
 @value_of("PutDraftResponse")
 @dataclasses.dataclass(frozen=True, slots=True)
 class Draft:

@@ -351,8 +351,7 @@ def _startable(pointer: _Pointer, definition_id: str, version: int) -> int:
     if pointer.published > 0:
         return version or pointer.published
     if pointer.published == _NEVER:
-        message = f"definition {definition_id!r} has never been published"
-        raise Refused(_refusal(Kind.STATE, "DEFINITION_NOT_PUBLISHED", message, definition_id))
+        raise never_published(definition_id)
     message = f"definition {definition_id!r} has been retracted: nothing new starts from it"
     raise Refused(_refusal(Kind.STATE, "DEFINITION_RETRACTED", message, definition_id))
 
@@ -361,6 +360,12 @@ def not_found(definition_id: str) -> Refused:
     """There is no such definition."""
     message = f"there is no definition {definition_id!r}"
     return Refused(_refusal(Kind.NOT_FOUND, "DEFINITION_NOT_FOUND", message, definition_id))
+
+
+def never_published(definition_id: str) -> Refused:
+    """The definition has a draft only."""
+    message = f"definition {definition_id!r} has never been published"
+    return Refused(_refusal(Kind.STATE, "DEFINITION_NOT_PUBLISHED", message, definition_id))
 
 
 def version_not_found(definition_id: str, version: int) -> Refused:

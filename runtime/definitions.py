@@ -9,7 +9,7 @@ import msgspec
 
 from .catalog import DefinitionSource, not_found, version_not_found
 from .core.refusals import Kind, Refusal, Refused
-from .ports import DefinitionHead, DefinitionVersion
+from .ports import DefinitionEvent, DefinitionHead, DefinitionVersion
 
 
 class DefinitionState(enum.Enum):
@@ -32,6 +32,13 @@ class DefinitionReads(DefinitionSource, Protocol):
         self, tenant: str, definition_id: str, below: int, limit: int
     ) -> list[DefinitionVersion]:
         """Versions, newest first, below this number (0: from the newest)."""
+        ...
+
+    async def definition_events(
+        self, tenant: str, definition_id: str, after: int, after_revision: int, limit: int, bytes_max: int
+    ) -> list[DefinitionEvent]:
+        """What happened to one definition after a sequence and after a revision, in order; at most `limit` events and
+        about `bytes_max` (at least one)."""
         ...
 
 
@@ -78,6 +85,23 @@ class VersionView(msgspec.Struct, frozen=True):
         return plain
 
 
+class EventView(msgspec.Struct, frozen=True):
+    """One past fact about a definition."""
+
+    definition_id: str
+    event: DefinitionEvent
+    version: int
+    """The version it is about; 0: the draft."""
+
+
+class EventPage(msgspec.Struct, frozen=True):
+    """Facts in order."""
+
+    events: tuple[EventView, ...]
+    more: bool
+    """Whether others follow."""
+
+
 class Definitions:
     """The definitions of all tenants, to look at."""
 
@@ -118,6 +142,25 @@ class Definitions:
         stored = await self._store.definition_versions(tenant, definition_id, below, limit)
         return [_version(head, version) for version in stored]
 
+    async def events(
+        self,
+        tenant: str,
+        definition_id: str,
+        after: int = 0,
+        *,
+        after_revision: int = 0,
+        limit: int = 100,
+        bytes_max: int = 3 * 1024 * 1024,
+    ) -> EventPage:
+        """One page of what happened to a definition, the oldest first, after this sequence and this revision.
+
+        Raises Refused(DEFINITION_NOT_FOUND).
+        """
+        head = await self._head(tenant, definition_id)
+        found = await self._store.definition_events(tenant, definition_id, after, after_revision, limit, bytes_max)
+        views = tuple(EventView(definition_id, event, _about(event)) for event in found)
+        return EventPage(views, bool(found) and found[-1].sequence < head.sequence)
+
     async def _head(self, tenant: str, definition_id: str) -> DefinitionHead:
         head = await self._store.definition(tenant, definition_id)
         if head is None:
@@ -147,6 +190,16 @@ class _Described(msgspec.Struct):
     """The one field of a definition that a list shows."""
 
     description: str = ""
+
+
+class _Numbered(msgspec.Struct):
+    """The one member of an event that is shown beside it."""
+
+    version: int = 0
+
+
+def _about(event: DefinitionEvent) -> int:
+    return msgspec.json.decode(event.payload, type=_Numbered).version
 
 
 def _description(content: bytes | None) -> str:

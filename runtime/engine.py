@@ -4,7 +4,7 @@
             ─ Journal ─ Store                            appends in, commits out
             ─ Dispatcher ─ worker sessions               effects of commits in, tasks out
             ─ Timers, Feeds, Catalog                     listeners of commits, too
-            ─ Publishing, Drafting                       the lifecycle chains
+            ─ Publishing, Drafting, Retracting, ...      the lifecycle chains
             ─ Alarms                                     the one clockwork
 
 Everything but the store can be thrown away at any moment and is rebuilt from it at start.
@@ -25,11 +25,15 @@ from .definitions import Definitions
 from .dispatcher import Dispatcher
 from .executions import Executions, Parts
 from .feeds import Feeds
+from .handlers import Operations
 from .journal import Journal
 from .lifecycle.contents import Given, SourceText
 from .lifecycle.drafting import Drafting
 from .lifecycle.publishing import Publish, PublishAnswer, Publishing
 from .lifecycle.recording import Origin
+from .lifecycle.retracting import Retract, RetractAnswer, Retracting
+from .lifecycle.reverting import Revert, Reverting
+from .local_worker import LocalWorker
 from .offers import Offers
 from .ports import Clock, Counts, Ids, Store, StoreInfo
 from .requests import Caller
@@ -83,6 +87,7 @@ class Runtime(Executions):
             suspects=suspects,
         )
         self.suspects = suspects
+        self._workers: list[asyncio.Task[None]] = []
         offers = Offers(self.supervisor.ask, self.alarms)
         self.dispatcher = Dispatcher(
             info=info,
@@ -100,6 +105,8 @@ class Runtime(Executions):
         self.feeds = Feeds(store, settings)
         self.publishing = Publishing(store, self.journal, self.catalog, clock)
         self.drafting = Drafting(store, self.journal, self.catalog, clock)
+        self.retracting = Retracting(store, self.journal, self.catalog, clock)
+        self.reverting = Reverting(store, self.publishing)
         self.definitions = Definitions(store)
         if telemetry is not None:
             telemetry.watch(self)
@@ -190,6 +197,9 @@ class Runtime(Executions):
     async def close(self) -> None:
         """Stop in order: no new work, then the turns under way, then the journal, then the store."""
         self.feeds.close()
+        for worker in self._workers:
+            worker.cancel()
+        await asyncio.gather(*self._workers, return_exceptions=True)
         await self.dispatcher.close()
         await self.timers.close()
         await self.supervisor.close()
@@ -198,12 +208,33 @@ class Runtime(Executions):
         self.suspects.close()
         await self.store.close()
 
+    def work(self, operations: Operations, *, tenant: str = "default", max_in_flight: int = 256) -> LocalWorker:
+        """Run handlers in this process until it closes, or until the worker is told to `drain`."""
+        worker = LocalWorker(
+            operations,
+            self.dispatcher,
+            self.alarms,
+            tenant=tenant,
+            worker_id=f"in-process-{len(self._workers) + 1}",
+            max_in_flight=max_in_flight,
+        )
+        self._workers.append(asyncio.get_running_loop().create_task(worker.run(), name="callboard-handlers"))
+        return worker
+
     # Definitions, in plain words
 
     async def publish(self, text: str, name: str = "definition.yaml", caller: Caller = _EMBEDDED) -> PublishAnswer:
         """Publish a definition from its text (YAML or JSON)."""
         given = Given(source=SourceText(name, text))
         return await self.publishing.publish(Publish(self.origin(caller), given=given))
+
+    async def retract(self, definition_id: str, caller: Caller = _EMBEDDED) -> RetractAnswer:
+        """Take the published version back: nothing new starts, what runs goes on."""
+        return await self.retracting.retract(Retract(self.origin(caller), definition_id))
+
+    async def revert(self, definition_id: str, version: int, caller: Caller = _EMBEDDED) -> PublishAnswer:
+        """Publish the content of an old version as the next one."""
+        return await self.reverting.revert(Revert(self.origin(caller), definition_id, version))
 
     def origin(self, caller: Caller) -> Origin:
         """Whose lifecycle change it is."""

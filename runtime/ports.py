@@ -462,6 +462,13 @@ class Store(Protocol):
         """Versions, newest first, below this number (0: from the newest)."""
         ...
 
+    async def definition_events(
+        self, tenant: str, definition_id: str, after: int, after_revision: int, limit: int, bytes_max: int
+    ) -> list[DefinitionEvent]:
+        """What happened to one definition after a sequence and after a revision, in order; at most `limit` events and
+        about `bytes_max` (at least one)."""
+        ...
+
     async def revision(self, tenant: str) -> int:
         """The tenant's last revision; 0: nothing was ever published."""
         ...

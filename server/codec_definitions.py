@@ -15,14 +15,15 @@ from google.protobuf.message import Message
 
 from callboard.runtime.core.lifecycle import Impact, StageRun
 from callboard.runtime.core.refusals import Violation
-from callboard.runtime.definitions import DefinitionState, Summary, VersionView
+from callboard.runtime.definitions import DefinitionState, EventView, Summary, VersionView
 from callboard.runtime.lifecycle.contents import Given, SourceText
 from callboard.runtime.lifecycle.drafting import DraftAnswer
 from callboard.runtime.lifecycle.publishing import PublishAnswer
+from callboard.runtime.lifecycle.retracting import RetractAnswer
 from callboard.v1 import definition_service_pb2 as pb2
 from callboard.v1 import definitions_pb2
 
-from .codec import duration_of, timestamp_of
+from .codec import duration_of, payload_of_json, timestamp_of
 from .status import violation_message
 
 _STATES: Final[dict[DefinitionState, Any]] = {
@@ -145,6 +146,49 @@ def drafted_of(answer: DraftAnswer, summary: Summary | None) -> pb2.PutDraftResp
         revision=answer.revision,
         violations=_violations(answer.violations, answer.definition_id),
         changed=answer.changed,
+    )
+
+
+def retracted_of(answer: RetractAnswer, summary: Summary) -> pb2.RetractDefinitionResponse:
+    """What was retracted, and the definition as it is now."""
+    return pb2.RetractDefinitionResponse(
+        definition=summary_of(summary),
+        revision=answer.revision,
+        stages=_stages(answer.stages),
+        impact=_impact(answer.impact),
+        changed=answer.changed,
+    )
+
+
+def reverted_of(answer: PublishAnswer, version: VersionView | None) -> pb2.RevertDefinitionResponse:
+    """What was published by going back; without a `version` as it is now, the number that it would get."""
+    would_be = pb2.DefinitionVersion(
+        definition_id=answer.definition_id, version=answer.version, state=pb2.DEFINITION_STATE_PUBLISHED
+    )
+    return pb2.RevertDefinitionResponse(
+        definition_version=would_be if version is None else version_of(version, full=False),
+        revision=answer.revision,
+        changed=answer.changed,
+        stages=_stages(answer.stages),
+        impact=_impact(answer.impact),
+        warnings=_violations(answer.warnings, answer.definition_id),
+        etag=answer.etag,
+    )
+
+
+def event_of(view: EventView) -> pb2.DefinitionEvent:
+    """A past fact about a definition."""
+    event = view.event
+    return pb2.DefinitionEvent(
+        event_id=f"{view.definition_id}/{event.sequence}",
+        definition_id=view.definition_id,
+        sequence=event.sequence,
+        event_name=event.name,
+        version=view.version,
+        revision=event.revision,
+        user_id=event.user_id,
+        created_at=timestamp_of(event.created_at),
+        payload=payload_of_json(event.payload),
     )
 
 

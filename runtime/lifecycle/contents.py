@@ -7,12 +7,15 @@ from typing import Any
 
 import msgspec
 
+from ..catalog import DefinitionSource
 from ..core.definition import Definition
 from ..core.language import DEFINITION_ID
+from ..core.lifecycle import Content, stored_content
 from ..core.nodes import DefinitionLimits, Node, tree
 from ..core.reader import Reading, read_definition
 from ..core.refusals import Violation
 from ..loader import load
+from ..ports import DefinitionHead
 
 
 class SourceText(msgspec.Struct, frozen=True):
@@ -41,6 +44,14 @@ def read_given(given: Given, limits: DefinitionLimits) -> Reading:
 def read_stored(data: bytes) -> Reading:
     """Read the canonical JSON of a draft or version."""
     return Reading(msgspec.json.decode(data, type=Definition), Node(None))
+
+
+async def published_content(store: DefinitionSource, head: DefinitionHead | None) -> Content | None:
+    """The content of the published version; None: there is none."""
+    if head is None or not head.published:
+        return None
+    stored = await store.definition_version(head.tenant, head.definition_id, head.published)
+    return stored_content(stored.content) if stored is not None else None
 
 
 def usable_id(definition_id: str) -> str:

@@ -183,8 +183,8 @@ class Drafting:
         validated = decided.validated
         if not decided.decision.changed:
             return Recorded(decided, _revision(validated.loaded))
-        content, origin = validated.content, validated.loaded.command.origin
-        revision = await self._recorder.record(origin, decided.decision, content, content.definition.id, stages)
+        origin, definition_id = validated.loaded.command.origin, validated.content.definition.id
+        revision = await self._recorder.record(origin, decided.decision, definition_id, stages)
         return Recorded(decided, revision)
 
     async def _invalidate(self, recorded: Recorded) -> Invalidated:

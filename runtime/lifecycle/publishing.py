@@ -11,6 +11,7 @@ from __future__ import annotations
 import enum
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Protocol, TypeVar
 
 import msgspec
 
@@ -25,7 +26,6 @@ from ..core.lifecycle import (
     content_of,
     decide_publish,
     refuse_content,
-    stored_content,
 )
 from ..core.nodes import DefinitionLimits
 from ..core.plan import Plan
@@ -34,7 +34,7 @@ from ..core.refusals import Kind, Refusal, Refused, Violation
 from ..ports import Clock, DefinitionHead, Request
 from ..schemas import check_schema
 from .chain import Chain, Ran, first
-from .contents import Given, other_id, read_given, read_stored, usable_id
+from .contents import Given, other_id, published_content, read_given, read_stored, usable_id
 from .recording import Announce, LifecycleStore, Origin, Recorder, Writer, announce, standing_of
 
 
@@ -67,6 +67,8 @@ class Loaded:
     head: DefinitionHead | None
     published: Content | None
     reading: Reading
+    reverts_to: int = 0
+    """The old version that the content is taken from; 0: none."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,8 +137,25 @@ class PublishAnswer(msgspec.Struct, frozen=True):
     warnings: tuple[Violation, ...] = ()
 
 
+class Wish(Protocol):
+    """A command that ends in a publish."""
+
+    @property
+    def origin(self) -> Origin:
+        """Whose change it is."""
+        ...
+
+    @property
+    def validate_only(self) -> bool:
+        """Nothing is to be changed."""
+        ...
+
+
+Wanted = TypeVar("Wanted", bound=Wish)
+
+
 class Publishing:
-    """Publishes definitions."""
+    """Publishes definitions. All stages but the first take any content: other chains end in them, too."""
 
     def __init__(
         self,
@@ -155,37 +174,41 @@ class Publishing:
         self._limits = limits or DefinitionLimits()
         self.chain: Chain[Publish, Announced] = (
             first("load", self._load)
-            .map("validate", self._validate)
-            .map("compile", _compile)
-            .map("decide", _decide)
-            .commit("record", self._record)
-            .then("invalidate", self._invalidate)
-            .then("announce", self._announce)
+            .map("validate", self.validate)
+            .map("compile", compile_content)
+            .map("decide", decide)
+            .commit("record", self.record)
+            .then("invalidate", self.invalidate)
+            .then("announce", self.announce)
         )
 
     async def publish(self, command: Publish) -> PublishAnswer:
         """Publish. Raises Refused: INVALID_DEFINITION, UNKNOWN_FIELD, LIMIT_EXCEEDED, UNSUPPORTED, DRAFT_NOT_FOUND,
         ETAG_MISMATCH, LOST_RACE, REQUEST_ID_REUSED, STAGE_FAILED."""
+        return await self.carry_out(self.chain, command)
+
+    async def carry_out(self, chain: Chain[Wanted, Announced], command: Wanted) -> PublishAnswer:
+        """Run a chain that ends in these stages, or answer as to a request that was carried out before."""
         if command.validate_only:
-            return await self._rehearse(command)
+            return await self._rehearse(chain, command)
         return await self._recorder.once(
-            command.origin, lambda: self._change(command), lambda done: self._as_it_is(command, done)
+            command.origin, lambda: self._change(chain, command), lambda done: self._as_it_is(command.origin, done)
         )
 
-    async def _change(self, command: Publish) -> PublishAnswer:
-        ran = await self.chain.run(command, monotonic=self._clock.monotonic)
+    async def _change(self, chain: Chain[Wanted, Announced], command: Wanted) -> PublishAnswer:
+        ran = await chain.run(command, monotonic=self._clock.monotonic)
         recorded = ran.value.recorded
         return _answer(recorded.decided, recorded.revision, ran.stages)
 
-    async def _rehearse(self, command: Publish) -> PublishAnswer:
-        ran: Ran[object] = await self.chain.run(command, until="decide", monotonic=self._clock.monotonic)
+    async def _rehearse(self, chain: Chain[Wanted, Announced], command: Wanted) -> PublishAnswer:
+        ran: Ran[object] = await chain.run(command, until="decide", monotonic=self._clock.monotonic)
         assert isinstance(ran.value, Decided)
         return _answer(ran.value, _revision(ran.value.compiled.loaded), ran.stages)
 
-    async def _as_it_is(self, command: Publish, done: Request) -> PublishAnswer:
+    async def _as_it_is(self, origin: Origin, done: Request) -> PublishAnswer:
         """The answer to a request that was carried out before: its version, and the definition as it is now."""
         definition_id, _, version = done.identity.rpartition("@")
-        head = await self._store.definition(command.origin.tenant, definition_id)
+        head = await self._store.definition(origin.tenant, definition_id)
         revision = head.revision if head is not None else 0
         etag = standing_of(head).etag
         return PublishAnswer(definition_id, int(version), revision, etag, True, impact=Impact(version=int(version)))
@@ -197,13 +220,11 @@ class Publishing:
         wanted = command.definition_id or (reading.definition.id if reading is not None else "")
         definition_id, tenant = usable_id(wanted), command.origin.tenant
         head = await self._store.definition(tenant, definition_id) if definition_id else None
-        published = None
-        if head is not None and head.published:
-            stored = await self._store.definition_version(tenant, definition_id, head.published)
-            published = stored_content(stored.content) if stored is not None else None
+        published = await published_content(self._store, head)
         return Loaded(command, head, published, reading or _draft(head, published, wanted))
 
-    def _validate(self, loaded: Loaded) -> Validated:
+    def validate(self, loaded: Loaded) -> Validated:
+        """Find everything that is wrong with the content."""
         command, reading = loaded.command, loaded.reading
         if command.running is RunningExecutions.MIGRATE:
             raise _no_migration()
@@ -218,22 +239,28 @@ class Publishing:
             raise Refused(refuse_content(wrong, reading.definition.id))
         return Validated(loaded, compiled.plan, compiled.warnings)
 
-    async def _record(self, decided: Decided, stages: tuple[StageRun, ...]) -> Recorded:
+    async def record(self, decided: Decided, stages: tuple[StageRun, ...]) -> Recorded:
+        """Write the change, if there is one."""
         compiled, decision = decided.compiled, decided.decision
         if not decision.changed:
             return Recorded(decided, _revision(compiled.loaded))
-        identity = f"{compiled.version.definition_id}@{decision.after.published}"
-        origin = compiled.loaded.command.origin
-        return Recorded(decided, await self._recorder.record(origin, decision, compiled.content, identity, stages))
+        origin, definition_id = compiled.loaded.command.origin, compiled.version.definition_id
+        identity = f"{definition_id}@{decision.after.published}"
+        revision = await self._recorder.record(
+            origin, decision, definition_id, stages, identity=identity, content=compiled.content
+        )
+        return Recorded(decided, revision)
 
-    async def _invalidate(self, recorded: Recorded) -> Invalidated:
+    async def invalidate(self, recorded: Recorded) -> Invalidated:
+        """Put the new version in the place of the old one in the caches."""
         compiled, tenant = recorded.decided.compiled, recorded.decided.compiled.loaded.command.origin.tenant
         if recorded.decided.decision.changed:
             self._catalog.changed(tenant, compiled.version.definition_id, recorded.revision)
             self._catalog.keep(tenant, compiled.version)
         return Invalidated(recorded)
 
-    async def _announce(self, invalidated: Invalidated) -> Announced:
+    async def announce(self, invalidated: Invalidated) -> Announced:
+        """Tell everybody."""
         recorded = invalidated.recorded
         compiled = recorded.decided.compiled
         origin, definition_id = compiled.loaded.command.origin, compiled.version.definition_id
@@ -241,20 +268,22 @@ class Publishing:
         return Announced(recorded)
 
 
-def _compile(validated: Validated) -> Compiled:
+def compile_content(validated: Validated) -> Compiled:
+    """Make what runs."""
     loaded = validated.loaded
     content = content_of(loaded.reading.definition)
     version = executable(content.definition, validated.plan, content.data, content.fingerprint)
     return Compiled(loaded, content, version, validated.warnings)
 
 
-def _decide(compiled: Compiled) -> Decided:
+def decide(compiled: Compiled) -> Decided:
+    """Find what it comes to."""
     loaded = compiled.loaded
     standing = standing_of(loaded.head)
     refusal = check_etag(standing, loaded.command.etag, compiled.version.definition_id)
     if refusal is not None:
         raise Refused(refusal)
-    return Decided(compiled, decide_publish(standing, compiled.content, loaded.published))
+    return Decided(compiled, decide_publish(standing, compiled.content, loaded.published, loaded.reverts_to))
 
 
 def _draft(head: DefinitionHead | None, published: Content | None, definition_id: str) -> Reading:

@@ -116,7 +116,10 @@ class Recorder:
             return await again(done)
         try:
             return await change()
-        except Refused:
+        except Refused as refused:
+            if refused.refusal.reason == "STAGE_FAILED":
+                # Whether or not the change is stored, the caller has to hear of the stage.
+                raise
             # The same request, sent twice at one time: the other one may have won meanwhile.
             done = await self._repeated(origin)
             if done is None:
@@ -135,22 +138,43 @@ class Recorder:
         return stored
 
     async def record(
-        self, origin: Origin, decision: Decision, content: Content, identity: str, stages: tuple[StageRun, ...]
+        self,
+        origin: Origin,
+        decision: Decision,
+        definition_id: str,
+        stages: tuple[StageRun, ...],
+        *,
+        identity: str = "",
+        content: Content | None = None,
     ) -> int:
-        """Write the change in one transaction; its revision. Raises Refused(LOST_RACE) where another was faster."""
-        change = self._change(origin, decision, content, identity, stages)
+        """Write the change in one transaction; its revision. Raises Refused(LOST_RACE) where another was faster.
+
+        `identity` is what a repeat of the request answers with, where that is not the definition's id alone; `content`
+        is that of the version which the decision makes.
+        """
+        change = self._change(origin, decision, definition_id, stages, content)
+        if origin.request is not None:
+            request = msgspec.structs.replace(origin.request, identity=identity or definition_id)
+            change = msgspec.structs.replace(change, requests=(request,))
         outcome = await self._journal.write(change)
         if isinstance(outcome, Lost):
             raise _lost(outcome, change)
         return outcome.revision
 
     def _change(
-        self, origin: Origin, decision: Decision, content: Content, identity: str, stages: tuple[StageRun, ...]
+        self,
+        origin: Origin,
+        decision: Decision,
+        definition_id: str,
+        stages: tuple[StageRun, ...],
+        content: Content | None,
     ) -> DefinitionChange:
         now = self._clock.now()
         before, after = decision.before, decision.after
-        is_new = after.latest > before.latest
-        version = DefinitionVersion(after.latest, content.data, content.fingerprint, now, origin.user_id)
+        version = None
+        if after.latest > before.latest:
+            assert content is not None, "a new version has a content"
+            version = DefinitionVersion(after.latest, content.data, content.fingerprint, now, origin.user_id)
         events = tuple(
             DefinitionEvent(
                 sequence=before.sequence + number,
@@ -161,17 +185,15 @@ class Recorder:
             )
             for number, event in enumerate(decision.events, 1)
         )
-        requests = (msgspec.structs.replace(origin.request, identity=identity),) if origin.request is not None else ()
         return DefinitionChange(
             tenant=origin.tenant,
-            definition_id=content.definition.id,
+            definition_id=definition_id,
             expected=before.sequence,
             published=after.published,
             draft=after.draft,
-            version=version if is_new else None,
+            version=version,
             events=events,
             at=now,
-            requests=requests,
         )
 
 

@@ -245,9 +245,7 @@ class SqliteStore:
         self, tenant: str, definition_id: str, after: int, after_revision: int, limit: int, bytes_max: int
     ) -> list[DefinitionEvent]:
         """In order."""
-        return await self._page(
-            reads.definition_events, tenant, definition_id, after, after_revision, limit, bytes_max
-        )
+        return await self._page(reads.definition_events, tenant, definition_id, after, after_revision, limit, bytes_max)
 
     async def revision(self, tenant: str) -> int:
         """The tenant's last one."""

@@ -2,18 +2,31 @@
 
 from __future__ import annotations
 
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
 from callboard.runtime.engine import Runtime
 from callboard.runtime.lifecycle.drafting import PutDraft
 from callboard.runtime.lifecycle.publishing import Publish, RunningExecutions
+from callboard.runtime.lifecycle.retracting import Retract
+from callboard.runtime.lifecycle.reverting import Revert
 from callboard.runtime.listing import PageTokens, scope_of
 from callboard.v1 import definition_service_pb2 as pb2
 
 from ..calls import Call, Calls
-from ..codec_definitions import drafted_of, given_of, published_of, summary_of, version_of
+from ..codec_definitions import (
+    drafted_of,
+    event_of,
+    given_of,
+    published_of,
+    retracted_of,
+    reverted_of,
+    summary_of,
+    version_of,
+)
 from ..codec_executions import FRAME_BYTES_MAX
-from ..requests import Faults, invalid, unsupported
+from ..requests import Faults, invalid, unsupported, unsupported_field
+
+_M = TypeVar("_M", pb2.DefinitionVersion, pb2.DefinitionEvent)
 
 _PAGE_ITEMS_DEFAULT: Final = 100
 _REVISION_SECONDS_MAX: Final = 60
@@ -55,6 +68,31 @@ class DefinitionService:
         version = await self._runtime.definitions.get(call.tenant, answer.definition_id, answer.version)
         return published_of(answer, version)
 
+    async def RetractDefinition(
+        self, call: Call, request: pb2.RetractDefinitionRequest
+    ) -> pb2.RetractDefinitionResponse:
+        _check_id(request)
+        origin = self._runtime.origin(call.caller(request))
+        retract = Retract(origin, request.definition_id, request.etag, request.validate_only)
+        answer = await self._calls.whole(self._runtime.retracting.retract(retract))
+        return retracted_of(answer, await self._runtime.definitions.summary(call.tenant, answer.definition_id))
+
+    async def RevertDefinition(self, call: Call, request: pb2.RevertDefinitionRequest) -> pb2.RevertDefinitionResponse:
+        _check_revert(request)
+        revert = Revert(
+            self._runtime.origin(call.caller(request)),
+            request.definition_id,
+            request.version,
+            request.etag,
+            request.validate_only,
+            _running(request.running_executions),
+        )
+        answer = await self._calls.whole(self._runtime.reverting.revert(revert))
+        if request.validate_only and answer.changed:
+            return reverted_of(answer, None)
+        version = await self._runtime.definitions.get(call.tenant, answer.definition_id, answer.version)
+        return reverted_of(answer, version)
+
     async def GetDefinition(self, call: Call, request: pb2.GetDefinitionRequest) -> pb2.GetDefinitionResponse:
         _check_get(request)
         await self._reach(call, request)
@@ -93,6 +131,25 @@ class DefinitionService:
         token = self._tokens.make(scope, str(versions[-1].version)) if len(versions) < len(found) else ""
         return pb2.ListDefinitionVersionsResponse(versions=versions, next_page_token=token, revision=self._now_at(call))
 
+    async def ListDefinitionEvents(
+        self, call: Call, request: pb2.ListDefinitionEventsRequest
+    ) -> pb2.ListDefinitionEventsResponse:
+        _check_events(request)
+        await self._reach(call, request)
+        scope = scope_of("ListDefinitionEvents", call.tenant, request.definition_id, request.after_revision)
+        page = await self._runtime.definitions.events(
+            call.tenant,
+            request.definition_id,
+            self._tokens.number(scope, request.page_token),
+            after_revision=request.after_revision,
+            limit=self._limit(request.page_size),
+            bytes_max=FRAME_BYTES_MAX,
+        )
+        events = _fitting([event_of(view) for view in page.events])
+        more = page.more or len(events) < len(page.events)
+        token = self._tokens.make(scope, str(events[-1].sequence)) if more else ""
+        return pb2.ListDefinitionEventsResponse(events=events, next_page_token=token, revision=self._now_at(call))
+
     async def _reach(self, call: Call, request: Any) -> None:
         if request.min_revision:
             await self._runtime.reached(call.tenant, request.min_revision, _REVISION_SECONDS_MAX)
@@ -122,11 +179,35 @@ def _check_get(request: pb2.GetDefinitionRequest) -> None:
     faults.settle()
 
 
-def _fitting(versions: list[pb2.DefinitionVersion]) -> list[pb2.DefinitionVersion]:
+def _check_id(request: pb2.RetractDefinitionRequest) -> None:
+    faults = Faults()
+    faults.definition_id(request.definition_id)
+    faults.settle()
+
+
+def _check_revert(request: pb2.RevertDefinitionRequest) -> None:
+    faults = Faults()
+    faults.definition_id(request.definition_id)
+    faults.not_negative("version", request.version)
+    if not request.version:
+        faults.add("version", "is required")
+    faults.settle()
+
+
+def _check_events(request: pb2.ListDefinitionEventsRequest) -> None:
+    if not request.definition_id:
+        raise unsupported_field("definition_id", "'' (the events of all definitions)")
+    faults = Faults()
+    faults.definition_id(request.definition_id)
+    faults.not_negative("after_revision", request.after_revision)
+    faults.settle()
+
+
+def _fitting(messages: list[_M]) -> list[_M]:
     """As many as fit into one frame; the first one always does."""
     room = FRAME_BYTES_MAX
-    for place, version in enumerate(versions):
-        room -= version.ByteSize() + 8
+    for place, message in enumerate(messages):
+        room -= message.ByteSize() + 8
         if room < 0 and place:
-            return versions[:place]
-    return versions
+            return messages[:place]
+    return messages

@@ -465,6 +465,28 @@ class StoreContract:
         await written(store, change())
         assert (await lost(store, change(1, published=1))).why is Why.ROW
 
+    async def test_what_happened_to_a_definition_is_kept_in_order(self, store: Store) -> None:
+        (first, second) = await written(store, change(), change(0, definition_id="e"))
+        retracted = DefinitionEvent(2, "DefinitionRetracted", '{"version":1,"x":"ü"}'.encode(), "ü", NOW + 7)
+        (third,) = await written(
+            store, msgspec.structs.replace(change(1, published=0, version=None), events=(retracted,))
+        )
+        published = DefinitionEvent(1, "DefinitionPublished", b"{}", "u", NOW, first.revision)
+        retracted = msgspec.structs.replace(retracted, revision=third.revision)
+        read = store.definition_events
+        assert await read("acme", "d", 0, 0, 10, 1000) == [published, retracted]
+        assert await read("acme", "d", 1, 0, 10, 1000) == [retracted]
+        assert await read("acme", "d", 0, second.revision, 10, 1000) == [retracted]
+        assert await read("acme", "d", 0, 0, 1, 1000) == [published]
+        assert await read("acme", "d", 0, 0, 10, 1) == [published]
+        assert await read("acme", "d", 2, 0, 10, 1000) == []
+        assert await read("other", "d", 0, 0, 10, 1000) == []
+
+    async def test_a_change_that_lost_leaves_no_event(self, store: Store) -> None:
+        await written(store, change())
+        await lost(store, change())
+        assert [each.sequence for each in await store.definition_events("acme", "d", 0, 0, 10, 1000)] == [1]
+
     async def test_a_start_that_raced_with_a_retract_is_lost(self, store: Store) -> None:
         (published,) = await written(store, change())
         guard = DefinitionGuard("d", published.revision)

@@ -38,7 +38,7 @@ def test_without_arguments_everything_runs_that_has_a_budget() -> None:
     [
         (["w2"], ["w2@1", "w2@64", "w2@64 stream"]),
         (["w2", "--way", "stream"], ["w2@64 stream"]),
-        (["w1", "--place", "server"], ["w1@64 in-server"]),
+        (["w1", "--place", "server"], ["w1@64 in-server", "w1@64 stream in-server"]),
         (["w3", "w4", "--outstanding", "1", "16"], ["w3@1", "w3@16", "w4@1", "w4@16"]),
         (["w5", "--outstanding", "1"], ["w5@500", "w5@10000"]),
         (["--bounds-only"], []),

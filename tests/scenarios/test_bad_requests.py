@@ -231,7 +231,7 @@ async def test_calls_of_later_versions_answer_unimplemented_with_their_names(api
         "WatchEvents": api.executions.WatchEvents(events.WatchEventsRequest()).read(),
         "BatchControl": api.executions.BatchControl(control.BatchControlRequest()).read(),
         "BatchPublish": api.definitions.BatchPublish(definitions.BatchPublishRequest()),
-        "RetractDefinition": api.definitions.RetractDefinition(definitions.RetractDefinitionRequest()),
+        "DeleteDefinition": api.definitions.DeleteDefinition(definitions.DeleteDefinitionRequest()),
         "FireTrigger": api.definitions.FireTrigger(definitions.FireTriggerRequest()),
         "RegisterOperations": api.operations.RegisterOperations(operation_service_pb2.RegisterOperationsRequest()),
         "Backup": api.admin.Backup(server_service_pb2.BackupRequest()).read(),

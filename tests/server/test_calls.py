@@ -17,7 +17,8 @@ from callboard.v1 import execution_service_pb2, server_service_pb2
 
 DONE = {
     "DefinitionService": {
-        "PutDraft", "PublishDefinition", "GetDefinition", "ListDefinitions", "ListDefinitionVersions",
+        "PutDraft", "PublishDefinition", "RetractDefinition", "RevertDefinition", "GetDefinition", "ListDefinitions",
+        "ListDefinitionVersions", "ListDefinitionEvents",
     },
     "ExecutionService": {
         "StartExecution", "StartExecutions", "SubmitEvent", "EnqueueEvent", "GetExecution", "WaitExecution",
