@@ -54,6 +54,8 @@ from .views import ExecutionView, full_view, state_view
 log = logging.getLogger("callboard.actor")
 
 RERUNS_MAX = 3
+EVENT_OVERHEAD_BYTES = 64
+"""What an event takes on disk beside its payload: hash, name, numbers."""
 WARY_TURNS = 64
 """Turns for which ids are looked up before deciding, after one was a repeat: repeats come in swarms."""
 NOTHING_STORED: tuple[set[str], dict[str, Request]] = (set(), {})
@@ -444,7 +446,7 @@ class Actor:
         """A snapshot when enough events *and* more bytes than the last one's size have come since."""
         self._tail_events += len(batch.events)
         for event in batch.events:
-            self._tail_bytes += len(event.payload)
+            self._tail_bytes += len(event.payload) + EVENT_OVERHEAD_BYTES
         enough = self._tail_events >= self._world.settings.snapshot_events_min
         if not enough or self._tail_bytes <= self._snapshot_bytes or state.status.ended:
             return None

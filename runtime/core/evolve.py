@@ -303,6 +303,7 @@ def _move(state: State, path: str, to: StepState, at: int) -> Run:
 
 def _end(state: State, path: str, to: StepState, at: int) -> Run:
     run = _move(state, path, to, at)
+    run.operation = ""  # of no use any more, and snapshots hold every step run
     _leave(state, path, run)
     if run.blocks:
         _cancel_within(state, path, at)
