@@ -212,8 +212,10 @@ def _fitting(results: list[pb.TaskResult]) -> tuple[list[pb.TaskResult], list[pb
 def _started(loop: asyncio.AbstractEventLoop, coroutine: Coroutine[Any, Any, None]) -> "asyncio.Task[None]":
     """A task of the loop; where Python can, a handler that never waits is done when this returns."""
     if sys.version_info >= (3, 12):
-        return asyncio.Task(coroutine, loop=loop, eager_start=True)
-    return loop.create_task(coroutine)
+        task = asyncio.Task(coroutine, loop=loop, eager_start=True)
+    else:
+        task = loop.create_task(coroutine)
+    return task
 
 
 async def _invoke(handler: Invocable, task: Task) -> Any:
