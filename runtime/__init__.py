@@ -9,12 +9,14 @@ from .clock import ManualClock, SystemClock
 from .core.refusals import Refusal, Refused, Violation
 from .engine import Runtime
 from .handlers import Operations, TaskError
+from .ports import ExecutionRef
 from .requests import Caller, StartRequest
 from .settings import Settings
 from .views import ExecutionView
 
 __all__ = [
     "Caller",
+    "ExecutionRef",
     "ExecutionView",
     "ManualClock",
     "Operations",

@@ -101,9 +101,3 @@ class Mailbox:
         letters = list(self._letters)
         self._letters.clear()
         return letters
-
-
-def broken(refusal: Refusal, letters: list[Letter]) -> None:
-    """Refuse all of these."""
-    for letter in letters:
-        letter.refuse(refusal)

@@ -23,7 +23,7 @@ class Settings(msgspec.Struct, frozen=True):
     activations_max: int = 64
     """Executions being read from the store at one time."""
     payload_bytes_max: int = 1_048_576
-    """Bytes of one input, event payload, task output, or the definition of one version."""
+    """Bytes of one input, event payload or task output."""
     labels_max: int = 32
     """Labels of one execution."""
     label_bytes_max: int = 256
@@ -35,7 +35,7 @@ class Settings(msgspec.Struct, frozen=True):
     page_bytes_max: int = 3_145_728
     """Bytes of one page of history."""
     wait_seconds_max: int = 60
-    """Longest wait of one call."""
+    """Longest wait of one call, for an end or for a revision."""
     snapshot_events_min: int = 200
     """Events since the last snapshot before another is taken."""
     sleep_tail_events_min: int = 50

@@ -160,13 +160,6 @@ class Telemetry:
         self._dead.add(1, {"callboard.cause": cause})
 
 
-def current_trace() -> str:
-    """The `traceparent` of the span that is current; empty: none."""
-    carrier: dict[str, str] = {}
-    _propagator.inject(carrier)
-    return carrier.get("traceparent", "")
-
-
 def traceparent_of(span: trace.Span) -> str:
     """The `traceparent` that makes others children of this span."""
     carrier: dict[str, str] = {}

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 from typing import Final
 
-import msgspec
 from google.protobuf.duration_pb2 import Duration
 from google.protobuf.timestamp_pb2 import Timestamp
 
@@ -153,20 +152,6 @@ def seconds_of(seconds: float) -> Duration:
 def duration_us(duration: Duration) -> int:
     """Microseconds."""
     return duration.seconds * _MICROSECONDS + duration.nanos // 1_000
-
-
-class _Context(msgspec.Struct, frozen=True):
-    user: str = ""
-    trace: str = ""
-    request: str = ""
-
-
-_context_decoder: Final = msgspec.json.Decoder(_Context)
-
-
-def trace_of(context: bytes) -> str:
-    """The `traceparent` in the stored context of a command; empty where there is none."""
-    return _context_decoder.decode(context).trace if context else ""
 
 
 def trace_message(traceparent: str) -> payload_pb2.TraceContext | None:

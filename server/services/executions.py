@@ -33,7 +33,6 @@ from ..codec_executions import (
 from ..requests import REASON_CHARACTERS_MAX, Faults, invalid, unsupported, unsupported_field, wait_us
 from ..status import status_of
 
-WAIT_SECONDS_MAX: Final = 60
 EVENT_OVERHEAD_BYTES: Final = 512
 """What an event takes in an answer, apart from its payload."""
 _PAGE_ITEMS_DEFAULT: Final = 100
@@ -50,6 +49,7 @@ class ExecutionService:
         self._runtime = runtime
         self._calls = calls
         self._payload_bytes_max = runtime.settings.payload_bytes_max
+        self._wait_seconds_max = runtime.settings.wait_seconds_max
         self._tokens = PageTokens(runtime.info.secret)
 
     # Starting
@@ -59,16 +59,22 @@ class ExecutionService:
         return pb2.StartExecutionResponse(execution=execution_of(view), started=started, ended=view.ended)
 
     async def _start(self, call: Call, request: pb2.StartExecutionRequest) -> tuple[ExecutionView, bool]:
-        wait = _wait(request) if request.HasField("wait") else 0
+        wait = self._wait(request) if request.HasField("wait") else 0
         caller = call.caller(request)
         asked = start_of(request, self._payload_bytes_max)
         if asked.min_revision:
-            await self._runtime.reached(caller.tenant, asked.min_revision, WAIT_SECONDS_MAX)
+            await self._runtime.reached(caller.tenant, asked.min_revision, self._wait_seconds_max)
         answer = await self._runtime.start(caller, asked)
         view = answer.view
         if wait and not view.ended:
             view = await self._ended(view.ref, wait) or await self._runtime.get(caller, view.ref.execution_id)
         return view, answer.started
+
+    def _wait(self, request: Any) -> int:
+        faults = Faults()
+        wait = wait_us(faults, "wait", request.wait, self._wait_seconds_max)
+        faults.settle()
+        return wait
 
     async def _ended(self, ref: ExecutionRef, timeout_us: int) -> ExecutionView | None:
         with self._calls.waits.waiting():
@@ -114,7 +120,7 @@ class ExecutionService:
 
     async def WaitExecution(self, call: Call, request: pb2.WaitExecutionRequest) -> pb2.WaitExecutionResponse:
         full = _full(request.view)
-        wait = _wait(request) if request.HasField("wait") else WAIT_SECONDS_MAX * 1_000_000
+        wait = self._wait(request) if request.HasField("wait") else self._wait_seconds_max * 1_000_000
         _check_id(request.execution_id)
         caller = call.caller()
         await self._ended(ExecutionRef(caller.tenant, request.execution_id), wait)
@@ -316,13 +322,6 @@ def _cut(messages: list[Any], bytes_max: int) -> None:
         if room < 0 and place:
             del messages[place:]
             return
-
-
-def _wait(request: Any) -> int:
-    faults = Faults()
-    wait = wait_us(faults, "wait", request.wait, WAIT_SECONDS_MAX)
-    faults.settle()
-    return wait
 
 
 def _full(view: int) -> bool:

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import msgspec
 
+from callboard.runtime.core.nodes import DefinitionLimits
 from callboard.runtime.core.turn import Limits
 from callboard.runtime.settings import Settings
 from callboard.runtime.tasks import DispatcherSettings
@@ -17,7 +18,7 @@ BEGIN = "<!-- limits: made by `python -m tests.packaging.limits`, held by a test
 END = "<!-- end of limits -->"
 
 
-def descriptions(kind: type[msgspec.Struct]) -> dict[str, str]:
+def descriptions(kind: type) -> dict[str, str]:
     """What stands below each field of a settings class, on one line."""
     body = ast.parse(inspect.getsource(kind)).body[0]
     assert isinstance(body, ast.ClassDef)
@@ -33,10 +34,10 @@ def descriptions(kind: type[msgspec.Struct]) -> dict[str, str]:
 def table() -> str:
     """The table, one row a setting."""
     rows = ["| name | default | what |", "|---|---|---|"]
-    for kind in (Settings, Limits, DispatcherSettings):
+    for kind in (Settings, Limits, DispatcherSettings, DefinitionLimits):
         defaults = kind()
         told = descriptions(kind)
-        for name in kind.__struct_fields__:
+        for name in told:
             value = getattr(defaults, name)
             if not isinstance(value, msgspec.Struct):
                 rows.append(f"| `{name}` | {value:,} | {told[name].replace('|', '/')} |")

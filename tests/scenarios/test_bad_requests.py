@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from pathlib import Path
 from typing import Any
 
 import grpc
@@ -321,3 +322,10 @@ def _submit(api: Api, execution_id: str, content: payload_pb2.Payload) -> Any:
 def _enqueue(api: Api, execution_id: str, content: payload_pb2.Payload) -> Any:
     request = execution_events_pb2.EnqueueEventRequest(execution_id=execution_id, name="go", payload=content)
     return api.executions.EnqueueEvent(request)
+
+
+async def test_the_longest_wait_is_the_one_that_was_set(tmp_path: Path) -> None:
+    async with serve(tmp_path, settings=Settings(wait_seconds_max=0)) as api:
+        await api.publish(WAITING)
+        answer = await asyncio.wait_for(api.start("waiting", wait=60), 30)
+        assert not answer.ended
