@@ -22,9 +22,10 @@ from callboard.runtime.core.effects import OpenTask
 from callboard.runtime.engine import Runtime
 from callboard.runtime.journal import Journal
 from callboard.runtime.local_worker import LocalWorker
-from callboard.runtime.ports import Committed, ExecutionAppend, ExecutionRef, Head, StoredEvent
 from callboard.runtime.requests import Caller, StartRequest
+from callboard.runtime.rows import ExecutionAppend, ExecutionRef, Head, StoredEvent
 from callboard.runtime.stores.sqlite import SqliteStore
+from callboard.runtime.writes import Committed
 
 from .closed_loop import run_window
 from .definitions import RESULT_TEXT, SOURCES

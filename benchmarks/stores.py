@@ -5,15 +5,19 @@ from __future__ import annotations
 import itertools
 import statistics
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
 
 import msgspec
 
+from callboard.runtime.core.effects import Effect, OpenWait
 from callboard.runtime.core.history import event_hash
-from callboard.runtime.ports import Committed, ExecutionAppend, ExecutionRecord, ExecutionRef, Head, Store, StoredEvent
+from callboard.runtime.ports import Store
 from callboard.runtime.replay import replay
+from callboard.runtime.rows import ExecutionAppend, ExecutionRecord, ExecutionRef, Head, StoredEvent
 from callboard.runtime.stores.sqlite import SqliteStore
+from callboard.runtime.writes import Committed
 
 TENANT = "default"
 _REPEATS = 5
@@ -66,13 +70,31 @@ async def _record(store: Store, execution_id: str) -> ExecutionRecord:
 
 async def multiply(path: Path, prefix: str, count: int) -> float:
     """Write copies of the execution `<prefix>0` until there are `count`, each with a hash chain of its own; seconds."""
+    return await _multiply(path, prefix, count, lambda _: ((), ()))
+
+
+async def multiply_waiting(path: Path, prefix: str, keys: str, count: int) -> float:
+    """The same for an execution that waits at `paid` with the key `<keys>0`: each copy waits with a key of its own."""
+
+    def waits(number: int) -> tuple[tuple[bytes, bytes], tuple[Effect, ...]]:
+        spelled = (b'"%s0"' % keys.encode(), b'"%s%d"' % (keys.encode(), number))
+        return spelled, (OpenWait("paid", ("paid",), f"{keys}{number}"),)
+
+    return await _multiply(path, prefix, count, waits)
+
+
+Vary = Callable[[int], tuple[tuple[bytes, bytes] | tuple[()], tuple[Effect, ...]]]
+"""For a copy's number: what stands in its events in place of something else, and what its rows are."""
+
+
+async def _multiply(path: Path, prefix: str, count: int, vary: Vary) -> float:
     store = SqliteStore(path)
     await store.open()
     began = time.perf_counter()
     try:
         record = await _record(store, f"{prefix}0")
         events = await store.events(record.key, 0, _HISTORY_PAGE, _PAGE_BYTES)
-        copies = (_copy(record.head, events, f"{prefix}{number}") for number in range(1, count))
+        copies = (_copy(record.head, events, f"{prefix}{number}", *vary(number)) for number in range(1, count))
         while batch := list(itertools.islice(copies, _BATCH)):
             outcomes = await store.write(batch)
             if not all(isinstance(outcome, Committed) for outcome in outcomes):
@@ -82,27 +104,35 @@ async def multiply(path: Path, prefix: str, count: int) -> float:
     return time.perf_counter() - began
 
 
-def _copy(head: Head, events: list[StoredEvent], execution_id: str) -> ExecutionAppend:
+def _copy(
+    head: Head,
+    events: list[StoredEvent],
+    execution_id: str,
+    replace: tuple[bytes, bytes] | tuple[()],
+    effects: tuple[Effect, ...],
+) -> ExecutionAppend:
     copied: list[StoredEvent] = []
     previous = b""
     for event in events:
+        payload = event.payload.replace(*replace) if replace else event.payload
         previous = event_hash(
             previous,
             TENANT,
             execution_id,
             event.sequence,
             event.name,
-            event.payload,
+            payload,
             event.created_at,
             event.to_state,
             event.event_id,
             event.context,
         )
-        copied.append(msgspec.structs.replace(event, hash=previous))
+        copied.append(msgspec.structs.replace(event, payload=payload, hash=previous))
     return ExecutionAppend(
         ref=ExecutionRef(TENANT, execution_id),
         key=0,
         expected=0,
         events=tuple(copied),
         head=msgspec.structs.replace(head, hash=previous),
+        effects=effects,
     )

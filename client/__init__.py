@@ -10,31 +10,42 @@ if TYPE_CHECKING:
     from . import errors
     from .client import Client
     from .codec import NotJson, Opaque
-    from .errors import CallboardError, TaskError, Unreachable
-    from .models import (
-        DeadLetter,
+    from .definition_models import (
+        BatchPublished,
         DefinitionEvent,
         DefinitionState,
         DefinitionSummary,
         DefinitionVersion,
+        Deleted,
+        Imported,
+        Overlap,
+        Published,
+        PublishImpact,
+        Retracted,
+        Reverted,
+        Source,
+        Trigger,
+        TriggerInfo,
+        Violation,
+    )
+    from .errors import CallboardError, TaskError, Unreachable
+    from .execution_models import (
+        DeadLetter,
+        Emitted,
+        Enqueued,
         Event,
         Execution,
         Failure,
         Incident,
         IncidentKind,
         OpenStep,
-        Published,
-        Queue,
-        Retracted,
-        Reverted,
-        ServerInfo,
         Status,
         StepState,
         Submitted,
-        Violation,
         WaitingOn,
-        WorkerInfo,
     )
+    from .job_models import Job, JobKind, JobState
+    from .server_models import Queue, ServerInfo, WorkerInfo
     from .streams import Start, Started
     from .sync import SyncClient
     from .tasks import Task
@@ -62,15 +73,28 @@ __all__ = [
     "Start",
     "Started",
     "Submitted",
+    "Enqueued",
+    "Emitted",
     "DeadLetter",
+    "Source",
     "Published",
+    "BatchPublished",
+    "PublishImpact",
     "Retracted",
+    "Deleted",
     "Reverted",
+    "Imported",
     "Violation",
     "DefinitionState",
     "DefinitionSummary",
     "DefinitionVersion",
     "DefinitionEvent",
+    "Trigger",
+    "TriggerInfo",
+    "Overlap",
+    "Job",
+    "JobKind",
+    "JobState",
     "Queue",
     "ServerInfo",
     "WorkerInfo",
@@ -85,6 +109,26 @@ _HOMES = {
     "errors": ["TaskError", "CallboardError", "Unreachable"],
     "codec": ["NotJson", "Opaque"],
     "streams": ["Start", "Started"],
+    "definition_models": [
+        "Source",
+        "Published",
+        "BatchPublished",
+        "PublishImpact",
+        "Retracted",
+        "Deleted",
+        "Reverted",
+        "Imported",
+        "Violation",
+        "DefinitionState",
+        "DefinitionSummary",
+        "DefinitionVersion",
+        "DefinitionEvent",
+        "Trigger",
+        "TriggerInfo",
+        "Overlap",
+    ],
+    "job_models": ["Job", "JobKind", "JobState"],
+    "server_models": ["Queue", "ServerInfo", "WorkerInfo"],
 }
 _HOME = {name: module for module, names in _HOMES.items() for name in names}
 
@@ -95,4 +139,4 @@ if not TYPE_CHECKING:
             return import_module(".errors", __name__)
         if name not in __all__:
             raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-        return getattr(import_module(f".{_HOME.get(name, 'models')}", __name__), name)
+        return getattr(import_module(f".{_HOME.get(name, 'execution_models')}", __name__), name)

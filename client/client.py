@@ -5,11 +5,13 @@ from types import TracebackType
 from .channel import CALL_SECONDS, DEFAULT_ADDRESS, DEFAULT_TENANT, Connection
 from .codec import Seconds
 from .definitions import DefinitionCalls
+from .jobs import JobCalls
 from .server_calls import ServerCalls
 from .streams import StreamCalls
+from .triggers import TriggerCalls
 
 
-class Client(DefinitionCalls, StreamCalls, ServerCalls):
+class Client(DefinitionCalls, TriggerCalls, StreamCalls, JobCalls, ServerCalls):
     """Speaks to a server on behalf of one tenant. Make it, and use it, inside a running event loop.
 
         async with Client("127.0.0.1:7519", tenant="acme") as client:
@@ -31,7 +33,9 @@ class Client(DefinitionCalls, StreamCalls, ServerCalls):
     ) -> None:
         connection = Connection(address, tenant=tenant, user=user, timeout=timeout, retry_for=retry_for)
         DefinitionCalls.__init__(self, connection)
+        TriggerCalls.__init__(self, connection)
         StreamCalls.__init__(self, connection)
+        JobCalls.__init__(self, connection)
         ServerCalls.__init__(self, connection)
 
     @property

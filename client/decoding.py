@@ -12,6 +12,7 @@ from operator import attrgetter
 from typing import Any, TypeAlias, TypeVar
 
 from .codec import decode_duration, decode_payload, decode_timestamp
+from .file_form import plain
 
 T = TypeVar("T")
 Read: TypeAlias = Callable[[Any], Any]
@@ -77,6 +78,8 @@ def _converter(field: Any) -> Read | None:
             return decode_timestamp
         case "google.protobuf.Duration":
             return decode_duration
+        case "callboard.v1.Definition" | "google.protobuf.Value":
+            return plain
         case name:
             return partial(decode, _MODELS[name])
 

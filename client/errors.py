@@ -19,7 +19,7 @@ from callboard.v1.errors_pb2 import ErrorReason
 from callboard.v1.violations_pb2 import DefinitionViolations
 
 from .decoding import decode
-from .models import Violation
+from .definition_models import Violation
 
 _DOMAIN = "callboard"
 _DETAILS = "grpc-status-details-bin"

@@ -17,7 +17,7 @@ from .calls import Calls, each, new_request_id
 from .channel import Connection
 from .codec import Seconds, encode_duration, encode_payload, encode_timestamp, seconds
 from .decoding import decode
-from .models import DeadLetter, Emitted, Enqueued, Event, Execution, Submitted
+from .execution_models import DeadLetter, Emitted, Enqueued, Event, Execution, Submitted
 
 ConflictPolicy: TypeAlias = Literal["RETURN_EXISTING", "REJECT"]
 UniquePolicy: TypeAlias = Literal["RETURN_EXISTING", "REJECT", "CANCEL_EXISTING"]
@@ -85,6 +85,9 @@ class ExecutionCalls(Calls):
         With `wait` (seconds) it answers when the execution has ended or that time is up: look at `ended`. `started`
         says whether this call started it, or an execution with this id was there. `timeout` is for the call without
         its wait.
+
+        At most one execution of a definition that has not ended holds a `unique_key`. Where one does, `unique_policy`
+        answers with it, refuses (`errors.UniqueKeyTaken`), or cancels it; the new one is PENDING until it has ended.
         """
         given = time.monotonic()
         request = start_request(
@@ -180,7 +183,10 @@ class ExecutionCalls(Calls):
         event_id: str = "",
         timeout: Seconds | None = None,
     ) -> Emitted:
-        """Publishes an event in the tenant, for triggers and for waiting steps with this key."""
+        """Publishes an event in the tenant, for triggers and for waiting steps with this key.
+
+        Answered when it is durably accepted, with what it matched. The same `event_id` counts once in 7 days.
+        """
         request = events_pb.PublishEventRequest(
             name=name,
             key=key,

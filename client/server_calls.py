@@ -10,7 +10,7 @@ from .calls import Calls, each, new_request_id
 from .channel import Connection
 from .codec import Seconds
 from .decoding import decode
-from .models import Queue, ServerInfo, WorkerInfo
+from .server_models import Queue, ServerInfo, WorkerInfo
 
 
 class ServerCalls(Calls):

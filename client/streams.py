@@ -15,8 +15,8 @@ from .channel import Connection, backoff, reopens
 from .codec import Seconds
 from .decoding import decode
 from .errors import CallboardError, Unreachable, from_status
+from .execution_models import Event, Execution
 from .executions import ConflictPolicy, ExecutionCalls, UniquePolicy, start_request
-from .models import Event, Execution
 
 FRAME_ITEMS_MAX = 256
 

@@ -9,8 +9,8 @@ from .clock import ManualClock, SystemClock
 from .core.refusals import Refusal, Refused, Violation
 from .engine import Runtime
 from .handlers import Operations, TaskError
-from .ports import ExecutionRef
 from .requests import Caller, StartRequest
+from .rows import ExecutionRef
 from .settings import Settings
 from .views import ExecutionView
 

@@ -21,35 +21,21 @@ from typing import Any, Protocol, cast
 import msgspec
 
 from .batch import Batch, head_of, not_found, repeated, start_refusal
-from .core.commands import Command, Facts, Proceed, Start, Submit
+from .core.commands import Facts, Start, Submit
 from .core.decide import Accepted, decide
 from .core.plan import Plan
 from .core.refusals import Kind, Refusal, Refused
 from .core.state import State
-from .core.values import decode, encode
-from .mailbox import NO_CONTEXT, Letter, Mailbox, Reply
-from .ports import (
-    Clock,
-    Committed,
-    ExecutionAppend,
-    ExecutionRef,
-    Ids,
-    InboxKind,
-    InboxRow,
-    Lost,
-    Outcome,
-    Request,
-    Snapshot,
-    StorageFailedError,
-    Store,
-    Why,
-    Write,
-)
+from .core.values import encode
+from .mailbox import NO_CONTEXT, Letter, Mailbox, Reply, command_of
+from .ports import Clock, Ids, StorageFailedError, Store
 from .replay import HistoryDamagedError, replay, seal, take_snapshot
+from .rows import ExecutionAppend, ExecutionRef, InboxKind, InboxRow, Request, Snapshot
 from .settings import Settings
 from .suspects import Suspects
 from .telemetry import Telemetry
 from .views import ExecutionView, full_view, state_view
+from .writes import Committed, Lost, Outcome, Why, Write
 
 log = logging.getLogger("callboard.actor")
 
@@ -155,6 +141,12 @@ class Actor:
         self.plan = plan
         self.state = State(execution_id=self.ref.execution_id)
         self.ahead = True
+
+    def adopted(self, key: int, state: State, plan: Plan, left: dict[str, None]) -> None:
+        """Make it an execution that was started without an actor and is on disk in this state."""
+        self.key, self.state, self.plan = key, state, plan
+        self._left = left or None
+        self._tail_events = state.sequence
 
     def offer(self, letter: Letter) -> None:
         """Put a letter into the mailbox and see that someone reads it."""
@@ -327,14 +319,13 @@ class Actor:
         return 1 if self._alone or not self.key else self._world.settings.turn_commands_max
 
     def _from_inbox(self, row: InboxRow) -> Letter:
-        command: Command
-        if row.kind is InboxKind.CONTINUE:
-            command, self._left = Proceed(self._left), {}
-        else:
-            command = Submit(row.name, decode(row.payload), row.event_id, enqueued=True)
         future: asyncio.Future[Reply] = self._world.loop.create_future()
         future.add_done_callback(_seen)
-        return Letter(command, future, row.context, event_id=row.event_id, inbox_id=row.id)
+        event_id = row.event_id if row.kind is InboxKind.EVENT else ""
+        left = self._left
+        if row.kind is InboxKind.CONTINUE:
+            self._left = {}
+        return Letter(command_of(row, left), future, row.context, event_id=event_id, inbox_id=row.id)
 
     async def _stored(self, letters: Sequence[Letter]) -> tuple[set[str], dict[str, Request]]:
         """Which of the callers' ids are stored already.
@@ -370,6 +361,8 @@ class Actor:
             batch.answers.append((letter, decision))
             if letter.inbox_id and decision.kind is Kind.BUSY:
                 batch.stalled = True
+            elif letter.inbox_id and type(letter.command) is not Submit:  # of one that has ended nothing is wanted
+                batch.consumed.append(letter.inbox_id)
             elif letter.inbox_id:
                 batch.buried.append((letter.inbox_id, decision))
             return
@@ -391,6 +384,7 @@ class Actor:
         if letter.event_id:
             batch.event_ids.add(letter.event_id)
         batch.guard = letter.guard or batch.guard
+        batch.claims = letter.claims or batch.claims
         sequence = state.sequence - len(accepted.events) + 1 if accepted.events else 0
         kept = type(letter.command) is Submit and sequence in state.kept
         batch.answers.append((letter, Reply(sequence=sequence, kept=kept)))
@@ -440,6 +434,7 @@ class Actor:
             requests=tuple(batch.requests),
             snapshot=snapshot,
             guard=batch.guard,
+            claims=batch.claims,
         )
 
     def _snapshot_due(self, state: State, batch: Batch) -> Snapshot | None:

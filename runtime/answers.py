@@ -20,7 +20,7 @@ from .core.commands import CompleteTask, FailTask
 from .core.refusals import Kind, Refusal
 from .deliveries import Deliveries
 from .offers import Ask, put, refusal_of
-from .ports import ExecutionRecord, ExecutionRef
+from .rows import ExecutionRecord, ExecutionRef
 from .tasks import Ack, DispatcherSettings, Disposition, Heartbeat, TaskResult
 from .tokens import Token
 

@@ -11,7 +11,8 @@ from .core.refusals import Kind, Refusal
 from .core.state import State
 from .core.values import encode
 from .mailbox import Letter, Reply
-from .ports import DefinitionGuard, ExecutionRef, Head, Lost, Request, StoredEvent, Why
+from .rows import DefinitionGuard, ExecutionRef, Head, LineClaim, Request, StoredEvent
+from .writes import Lost, Why
 
 
 class Batch(msgspec.Struct):
@@ -22,6 +23,7 @@ class Batch(msgspec.Struct):
     consumed: list[int] = []
     requests: list[Request] = []
     guard: DefinitionGuard | None = None
+    claims: tuple[LineClaim, ...] = ()
     answers: list[tuple[Letter, Reply | Refusal]] = []
     buried: list[tuple[int, Refusal]] = []
     event_ids: set[str] = set()
@@ -70,18 +72,38 @@ def not_found(ref: ExecutionRef) -> Refusal:
 
 
 def start_refusal(ref: ExecutionRef, lost: Lost) -> Refusal:
-    """What a start is told; the engine looks at the reason and decides again, or answers with what exists."""
-    reasons = {
-        Why.EXISTS: (Kind.EXISTS, "EXECUTION_ALREADY_EXISTS"),
-        Why.DUPLICATE_REQUEST: (Kind.EXISTS, "DUPLICATE_REQUEST"),
-        Why.REVISION: (Kind.RACE, "LOST_RACE"),
-    }
-    kind, reason = reasons.get(lost.why, (Kind.INTERNAL, "INTERNAL"))
+    """What a start is told; the engine looks at the reason and decides again, or answers with what exists.
+
+    UNIQUE_KEY_TAKEN has the execution at the front of the line as `holder` in its metadata; LOST_RACE has `line` =
+    `empty` there where what the start was to wait for has ended.
+    """
+    kind, reason = _START_REASONS.get(lost.why, (Kind.INTERNAL, "INTERNAL"))
     metadata: dict[str, str] = {}
     if lost.stored is not None:
         metadata = {"identity": lost.stored.identity, "fingerprint": lost.stored.fingerprint.hex()}
-    message = lost.message or lost.why.value
-    return Refusal(kind, reason, message, metadata, resource_type="execution", resource=ref.execution_id)
+    if lost.holder:
+        metadata = {"holder": lost.holder}
+    elif lost.why is Why.LINE_EMPTY:
+        metadata = {"line": "empty"}
+    return Refusal(
+        kind,
+        reason,
+        lost.message or lost.why.value,
+        metadata,
+        resource_type="execution",
+        resource=lost.holder or ref.execution_id,
+        retry_after_us=1_000_000 if kind is Kind.BUSY else None,
+    )
+
+
+_START_REASONS = {
+    Why.EXISTS: (Kind.EXISTS, "EXECUTION_ALREADY_EXISTS"),
+    Why.DUPLICATE_REQUEST: (Kind.EXISTS, "DUPLICATE_REQUEST"),
+    Why.REVISION: (Kind.RACE, "LOST_RACE"),
+    Why.LINE_TAKEN: (Kind.EXISTS, "UNIQUE_KEY_TAKEN"),
+    Why.LINE_EMPTY: (Kind.RACE, "LOST_RACE"),
+    Why.LINE_FULL: (Kind.BUSY, "SERVER_BUSY"),
+}
 
 
 def head_of(state: State) -> Head:

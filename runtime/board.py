@@ -21,7 +21,7 @@ from typing import Any, Final, TypeAlias
 from opentelemetry.trace import Span
 
 from .alarms import Alarm
-from .ports import ExecutionRef
+from .rows import ExecutionRef
 from .tasks import Ack, CancelNotice, WorkerHello
 
 

@@ -28,8 +28,11 @@ from .core.plan import Plan
 from .core.reader import Reading
 from .core.refusals import Kind, Refusal, Refused, Violation
 from .core.values import Value
-from .ports import Clock, Committed, DefinitionChange, DefinitionGuard, DefinitionHead, DefinitionVersion, Write
+from .lifecycle_rows import DefinitionHead, DefinitionVersion, LifecycleChange
+from .ports import Clock
+from .rows import DefinitionGuard
 from .schemas import Validator
+from .writes import Committed, Write
 
 READS_MAX = 5
 """How often a definition that changes while it is read is read again before the answer is taken uncached."""
@@ -109,6 +112,8 @@ class _Pointer(NamedTuple):
     published: int
     revision: int
     as_of: int
+    gone: tuple[int, ...]
+    """Deleted versions."""
 
 
 _Key = TypeVar("_Key")
@@ -242,8 +247,9 @@ class Catalog:
     def committed(self, writes: Sequence[tuple[Write, Committed]]) -> None:
         """The journal's listener: told of every commit, in order."""
         for write, committed in writes:
-            if type(write) is DefinitionChange:
-                self.changed(write.tenant, write.definition_id, committed.revision)
+            if type(write) is LifecycleChange:
+                for change in write.changes:
+                    self.changed(write.tenant, change.definition_id, committed.revision)
 
     def changed(self, tenant: str, definition_id: str, revision: int) -> None:
         """A definition was changed by this revision. May come late, twice, or not at all."""
@@ -311,7 +317,7 @@ class Catalog:
                 break
         if head is None:
             raise not_found(definition_id)
-        pointer = _Pointer(_published_of(head), head.revision, as_of)
+        pointer = _Pointer(_published_of(head), head.revision, as_of, head.gone)
         if not flight.spoiled:
             self._pointers[tenant, definition_id] = pointer
         return pointer
@@ -340,18 +346,26 @@ class Catalog:
 
 _NEVER = -1
 """Instead of a published version: there has never been one. 0: it was retracted."""
+_DELETED = -2
+"""Instead of a published version: the definition is deleted, or is being deleted."""
 
 
 def _published_of(head: DefinitionHead) -> int:
+    if head.state:
+        return _DELETED
     return head.published if head.latest else _NEVER
 
 
 def _startable(pointer: _Pointer, definition_id: str, version: int) -> int:
     """The version that a start runs; raises Refused where none may be started."""
+    if version in pointer.gone:
+        raise version_not_found(definition_id, version)
     if pointer.published > 0:
         return version or pointer.published
     if pointer.published == _NEVER:
         raise never_published(definition_id)
+    if pointer.published == _DELETED:
+        raise deleted(definition_id)
     message = f"definition {definition_id!r} has been retracted: nothing new starts from it"
     raise Refused(_refusal(Kind.STATE, "DEFINITION_RETRACTED", message, definition_id))
 
@@ -366,6 +380,12 @@ def never_published(definition_id: str) -> Refused:
     """The definition has a draft only."""
     message = f"definition {definition_id!r} has never been published"
     return Refused(_refusal(Kind.STATE, "DEFINITION_NOT_PUBLISHED", message, definition_id))
+
+
+def deleted(definition_id: str) -> Refused:
+    """The definition is deleted, or is being deleted."""
+    message = f"definition {definition_id!r} has been deleted: nothing new starts from it"
+    return Refused(_refusal(Kind.STATE, "DEFINITION_DELETED", message, definition_id))
 
 
 def version_not_found(definition_id: str, version: int) -> Refused:

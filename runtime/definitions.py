@@ -3,13 +3,19 @@
 from __future__ import annotations
 
 import enum
+from collections.abc import AsyncIterator
 from typing import Any, Protocol
 
 import msgspec
 
-from .catalog import DefinitionSource, not_found, version_not_found
+from .catalog import DefinitionSource, deleted, not_found, version_not_found
+from .core.lifecycle import Standing, evolve, fact_of
 from .core.refusals import Kind, Refusal, Refused
-from .ports import DefinitionEvent, DefinitionHead, DefinitionVersion
+from .lifecycle_rows import DefinitionEvent, DefinitionHead, DefinitionVersion
+
+EVENTS_PAGE = 1_000
+EVENTS_BYTES = 3 * 1024 * 1024
+HEADS_PAGE = 200
 
 
 class DefinitionState(enum.Enum):
@@ -19,6 +25,8 @@ class DefinitionState(enum.Enum):
     PUBLISHED = "PUBLISHED"
     SUPERSEDED = "SUPERSEDED"
     RETRACTED = "RETRACTED"
+    DELETING = "DELETING"
+    DELETED = "DELETED"
 
 
 class DefinitionReads(DefinitionSource, Protocol):
@@ -39,6 +47,12 @@ class DefinitionReads(DefinitionSource, Protocol):
     ) -> list[DefinitionEvent]:
         """What happened to one definition after a sequence and after a revision, in order; at most `limit` events and
         about `bytes_max` (at least one)."""
+        ...
+
+    async def tenant_definition_events(
+        self, tenant: str, after: tuple[int, str, int], limit: int, bytes_max: int
+    ) -> list[tuple[str, DefinitionEvent]]:
+        """What happened to all definitions of a tenant, in the order of (revision, definition id, sequence)."""
         ...
 
 
@@ -94,6 +108,14 @@ class EventView(msgspec.Struct, frozen=True):
     """The version it is about; 0: the draft."""
 
 
+class Past(msgspec.Struct, frozen=True):
+    """A definition as it was after one of its events."""
+
+    summary: Summary
+    version: VersionView | None
+    """What was published then; where nothing was, the draft. None: neither, or its content has been deleted since."""
+
+
 class EventPage(msgspec.Struct, frozen=True):
     """Facts in order."""
 
@@ -115,23 +137,90 @@ class Definitions:
     async def get(self, tenant: str, definition_id: str, version: int = 0, *, draft: bool = False) -> VersionView:
         """A version (0: the published one; where none is, the newest) or the draft.
 
-        Raises Refused: DEFINITION_NOT_FOUND, VERSION_NOT_FOUND, DRAFT_NOT_FOUND, DEFINITION_NOT_PUBLISHED.
+        Raises Refused: DEFINITION_NOT_FOUND, VERSION_NOT_FOUND, DRAFT_NOT_FOUND, DEFINITION_NOT_PUBLISHED,
+        DEFINITION_DELETED.
         """
         head = await self._head(tenant, definition_id)
         if draft:
             return _draft(head)
+        if head.state and not version:
+            raise deleted(definition_id)
         number = version or head.published or head.latest
         if not number:
             message = f"definition {definition_id!r} has never been published; it has a draft only"
             raise Refused(_refusal(Kind.STATE, "DEFINITION_NOT_PUBLISHED", message, definition_id))
         stored = await self._store.definition_version(tenant, definition_id, number)
-        if stored is None:
+        if stored is None or number in head.gone:
             raise version_not_found(definition_id, number)
         return _version(head, stored)
 
-    async def summaries(self, tenant: str, after: str = "", limit: int = 100) -> list[Summary]:
-        """One page by id, after this one; shorter than `limit`: the last one."""
-        return [await self._summary(head) for head in await self._store.definitions(tenant, after, limit)]
+    async def summaries(
+        self, tenant: str, after: str = "", limit: int = 100, *, state: DefinitionState | None = None, prefix: str = ""
+    ) -> list[Summary]:
+        """One page by id, after this one; shorter than `limit`: the last one. `state` None: all but deleted ones."""
+        found: list[Summary] = []
+        async for head in self._heads(tenant, after, prefix):
+            stands = _state(head, head.latest)
+            if stands is state or (state is None and stands is not DefinitionState.DELETED):
+                found.append(await self._summary(head))
+            if len(found) == limit:
+                break
+        return found
+
+    async def _heads(self, tenant: str, after: str, prefix: str) -> AsyncIterator[DefinitionHead]:
+        """The definitions after an id, of those whose ids begin so."""
+        if after < prefix:
+            exact = await self._store.definition(tenant, prefix)
+            if exact is not None:
+                yield exact
+            after = prefix
+        while page := await self._store.definitions(tenant, after, HEADS_PAGE):
+            for head in page:
+                if not head.definition_id.startswith(prefix):
+                    return
+                yield head
+            after = page[-1].definition_id
+
+    async def as_of(self, tenant: str, definition_id: str, sequence: int) -> Past:
+        """The definition as it was after this event of its stream: what its events up to there add up to.
+
+        Raises Refused: DEFINITION_NOT_FOUND, SEQUENCE_OUT_OF_RANGE.
+        """
+        head = await self._head(tenant, definition_id)
+        if not 1 <= sequence <= head.sequence:
+            message = f"definition {definition_id!r} has events 1 to {head.sequence}, and no {sequence}"
+            known = {"sequence": str(head.sequence)}
+            raise Refused(Refusal(Kind.RANGE, "SEQUENCE_OUT_OF_RANGE", message, known, resource_type="definition"))
+        then, last = Standing(), None
+        created_at = 0
+        while then.sequence < sequence:
+            limit = min(EVENTS_PAGE, sequence - then.sequence)
+            page = await self._store.definition_events(tenant, definition_id, then.sequence, 0, limit, EVENTS_BYTES)
+            for last in page:
+                created_at = created_at or last.created_at
+                then = evolve(then, fact_of(last.name, last.payload))
+        assert last is not None
+        past = DefinitionHead(
+            tenant,
+            definition_id,
+            then.sequence,
+            then.published,
+            then.latest,
+            last.revision,
+            then.draft,
+            created_at,
+            last.created_at,
+            then.state,
+            then.gone,
+            then.paused,
+        )
+        return Past(await self._summary(past), await self._content(past))
+
+    async def _content(self, head: DefinitionHead) -> VersionView | None:
+        if not head.published:
+            return _draft(head) if head.draft is not None else None
+        stored = await self._store.definition_version(head.tenant, head.definition_id, head.published)
+        return _version(head, stored) if stored is not None else None
 
     async def versions(self, tenant: str, definition_id: str, below: int = 0, limit: int = 100) -> list[VersionView]:
         """One page of versions, newest first, below this number (0: from the newest). The draft is none of them.
@@ -150,7 +239,7 @@ class Definitions:
         *,
         after_revision: int = 0,
         limit: int = 100,
-        bytes_max: int = 3 * 1024 * 1024,
+        bytes_max: int = EVENTS_BYTES,
     ) -> EventPage:
         """One page of what happened to a definition, the oldest first, after this sequence and this revision.
 
@@ -160,6 +249,22 @@ class Definitions:
         found = await self._store.definition_events(tenant, definition_id, after, after_revision, limit, bytes_max)
         views = tuple(EventView(definition_id, event, _about(event)) for event in found)
         return EventPage(views, bool(found) and found[-1].sequence < head.sequence)
+
+    async def tenant_events(
+        self, tenant: str, after: tuple[int, str, int], limit: int = 100, bytes_max: int = EVENTS_BYTES
+    ) -> EventPage:
+        """One page of what happened to all definitions of a tenant, after this (revision, definition id, sequence)."""
+        found = await self._store.tenant_definition_events(tenant, after, limit + 1, bytes_max)
+        views = tuple(EventView(definition_id, event, _about(event)) for definition_id, event in found[:limit])
+        more = len(found) > limit
+        if found and not more:
+            last_id, last = found[-1]
+            more = bool(
+                await self._store.tenant_definition_events(
+                    tenant, (last.revision, last_id, last.sequence), 1, bytes_max
+                )
+            )
+        return EventPage(views, more)
 
     async def _head(self, tenant: str, definition_id: str) -> DefinitionHead:
         head = await self._store.definition(tenant, definition_id)
@@ -207,6 +312,10 @@ def _description(content: bytes | None) -> str:
 
 
 def _state(head: DefinitionHead, version: int) -> DefinitionState:
+    if head.state:
+        return DefinitionState(head.state)
+    if version in head.gone:
+        return DefinitionState.DRAFT if version == head.latest and head.draft is not None else DefinitionState.DELETED
     if version == 0:
         return DefinitionState.DRAFT
     if version == head.published:

@@ -27,7 +27,8 @@ from .core.commands import FailTask, LoseDelivery
 from .core.failures import TIMEOUT, Failure
 from .core.refusals import Kind, Refusal
 from .offers import Offers
-from .ports import Clock, StoreInfo
+from .ports import Clock
+from .rows import StoreInfo
 from .tasks import CancelNotice, Delivered, DispatcherSettings, Disposition
 from .telemetry import traceparent_of
 from .tokens import Token, Tokens

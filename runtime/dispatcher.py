@@ -29,7 +29,8 @@ from .deliveries import Deliveries, Observe, TaskSpans
 from .inspection import queue_infos, worker_infos
 from .matching import Matching
 from .offers import Ask, Offers
-from .ports import Clock, Committed, ExecutionAppend, ExecutionRecord, ExecutionRef, StoreInfo, TaskRecord, Write
+from .ports import Clock
+from .rows import ExecutionAppend, ExecutionRecord, ExecutionRef, StoreInfo, TaskRecord
 from .sessions import Kind, WorkerSession
 from .tasks import (
     Ack,
@@ -43,6 +44,7 @@ from .tasks import (
     WorkerInfo,
     check_hello,
 )
+from .writes import Committed, Write
 
 log = logging.getLogger(__name__)
 

@@ -4,7 +4,10 @@
             ─ Journal ─ Store                            appends in, commits out
             ─ Dispatcher ─ worker sessions               effects of commits in, tasks out
             ─ Timers, Feeds, Catalog                     listeners of commits, too
+            ─ EventBus, Outbox                           events in; starts and offers in one commit
+            ─ Schedules                                  slots in, starts out
             ─ Publishing, Drafting, Retracting, ...      the lifecycle chains
+            ─ Jobs                                       what a commit has begun and goes on in the background
             ─ Alarms                                     the one clockwork
 
 Everything but the store can be thrown away at any moment and is rebuilt from it at start.
@@ -13,31 +16,47 @@ Everything but the store can be thrown away at any moment and is rebuilt from it
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, Callable, Container
+from collections.abc import AsyncGenerator, Callable, Container, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
 
 from .alarms import Alarms
+from .births import Births
 from .catalog import Catalog, CatalogLimits
 from .clock import SystemClock, SystemIds
+from .core.commands import Cancel
 from .core.refusals import Kind, Refusal, Refused
 from .definitions import Definitions
 from .dispatcher import Dispatcher
+from .event_bus import EventBus
+from .event_expansion import EventExpander
 from .executions import Executions, Parts
 from .feeds import Feeds
+from .firing import Firings
 from .handlers import Operations
+from .jobs import Jobs
 from .journal import Journal
+from .lifecycle.batching import Batching
 from .lifecycle.contents import Given, SourceText
+from .lifecycle.deleting import Deleting
 from .lifecycle.drafting import Drafting
+from .lifecycle.extensions import UserStage
+from .lifecycle.importing import Importing
+from .lifecycle.pausing import Pausing
 from .lifecycle.publishing import Publish, PublishAnswer, Publishing
 from .lifecycle.recording import Origin
 from .lifecycle.retracting import Retract, RetractAnswer, Retracting
 from .lifecycle.reverting import Revert, Reverting
+from .listeners import Listeners
 from .local_worker import LocalWorker
 from .offers import Offers
-from .ports import Clock, Counts, Ids, Store, StoreInfo
+from .outbox import Outbox
+from .ports import Clock, Ids, Store
 from .requests import Caller
+from .rows import Counts, ExecutionRef, StoreInfo
+from .schedules import Schedules
 from .settings import Settings
+from .slot_decisions import SlotDecisions
 from .stores.memory import MemoryStore
 from .stores.sqlite import SqliteStore
 from .supervisor import Supervisor
@@ -45,6 +64,8 @@ from .suspects import Suspects
 from .tasks import DispatcherSettings, QueueInfo, WorkerInfo
 from .telemetry import Telemetry
 from .timers import Timers
+from .trigger_rows import JobKind
+from .triggers import Triggers
 
 _EMBEDDED = Caller()
 
@@ -64,6 +85,7 @@ class Runtime(Executions):
         on_fatal: Callable[[BaseException], None] | None,
         telemetry: Telemetry | None,
         suspects: Suspects,
+        stages: Sequence[UserStage] = (),
     ) -> None:
         self.info = info
         self.settings = settings
@@ -103,11 +125,8 @@ class Runtime(Executions):
         )
         self.timers = Timers(store=store, clock=clock, alarms=self.alarms, offers=offers, premature=self._premature)
         self.feeds = Feeds(store, settings)
-        self.publishing = Publishing(store, self.journal, self.catalog, clock)
-        self.drafting = Drafting(store, self.journal, self.catalog, clock)
-        self.retracting = Retracting(store, self.journal, self.catalog, clock)
-        self.reverting = Reverting(store, self.publishing)
-        self.definitions = Definitions(store)
+        self._open_lifecycle(stages)
+        self._open_triggers(telemetry)
         if telemetry is not None:
             telemetry.watch(self)
             self.catalog.observe(telemetry.meter)
@@ -126,6 +145,65 @@ class Runtime(Executions):
             )
         )
 
+    def _open_lifecycle(self, stages: Sequence[UserStage]) -> None:
+        """The chains, and what goes on after them in the background."""
+        known = (self.store, self.journal, self.catalog, self.clock)
+        self.jobs = Jobs(self.store, self.clock)
+        self.publishing = Publishing(*known, event_triggers_max=self.settings.event_triggers_max, user_stages=stages)
+        self.drafting = Drafting(*known, user_stages=stages)
+        self.retracting = Retracting(*known, user_stages=stages)
+        self.reverting = Reverting(self.store, self.publishing)
+        self.batching = Batching(self.publishing)
+        self.importing = Importing(self.publishing, self.batching)
+        self.pausing = Pausing(*known, user_stages=stages)
+        self.deleting = Deleting(*known, ids=self.ids, cancel=self._cancel_for_good, user_stages=stages)
+        self.jobs.register(JobKind.DELETE_DEFINITION, self.deleting.finish)
+        self.definitions = Definitions(self.store)
+
+    async def _cancel_for_good(self, ref: ExecutionRef, reason: str) -> None:
+        await self.supervisor.ask(ref, Cancel(reason))
+
+    def _open_triggers(self, telemetry: Telemetry | None) -> None:
+        """Published events and schedules: both start executions outside any actor."""
+        births = Births(self.clock, self.ids, self.settings, adopt=self.supervisor.adopt)
+        self.listeners = Listeners(self.store, self.catalog, self.clock)
+        self.events = EventBus(
+            store=self.store,
+            journal=self.journal,
+            listeners=self.listeners,
+            births=births,
+            clock=self.clock,
+            ids=self.ids,
+            settings=self.settings,
+            observe=telemetry.event_accepted if telemetry else None,
+        )
+        self.outbox = Outbox(self.store, self.events.deliver, self.alarms)
+        expander = EventExpander(self.store, self.journal, self.clock, self.settings)
+        self.jobs.register(JobKind.EXPAND_EVENT, expander.run)
+        firings = Firings(
+            store=self.store,
+            journal=self.journal,
+            catalog=self.catalog,
+            births=births,
+            clock=self.clock,
+            settings=self.settings,
+        )
+        decisions = SlotDecisions(
+            firings=firings,
+            clock=self.clock,
+            settings=self.settings,
+            observe=telemetry.slot_decided if telemetry else None,
+        )
+        self.schedules = Schedules(store=self.store, clock=self.clock, alarms=self.alarms, decisions=decisions)
+        self.triggers = Triggers(
+            store=self.store,
+            firings=firings,
+            look=self.supervisor.view,
+            clock=self.clock,
+            ids=self.ids,
+            settings=self.settings,
+        )
+
     @classmethod
     @asynccontextmanager
     async def open(
@@ -140,10 +218,12 @@ class Runtime(Executions):
         on_fatal: Callable[[BaseException], None] | None = None,
         telemetry: Telemetry | None = None,
         backup_before_migration: bool = True,
+        stages: Sequence[UserStage] = (),
     ) -> AsyncGenerator[Runtime, None]:
         """Open a store, recover what is open in it, run until the context ends, and close in order.
 
-        `path` is the database file; `:memory:` keeps everything in this process and loses it with it. Raises
+        `path` is the database file; `:memory:` keeps everything in this process and loses it with it. `stages` are
+        callables of yours at places of the lifecycle chains; raises ValueError where there is no such place. Raises
         StoreRefusedError when the store is in other hands or newer than this program.
         """
         own_clock = clock or SystemClock()
@@ -158,6 +238,7 @@ class Runtime(Executions):
             on_fatal=on_fatal,
             telemetry=telemetry,
             suspects=Suspects(None if store is not None or str(path) == ":memory:" else Path(f"{path}-deciding")),
+            stages=stages,
         )
         try:
             await runtime.start_up()
@@ -167,13 +248,17 @@ class Runtime(Executions):
 
     async def start_up(self) -> None:
         """Take up what is open: costs O(open work), not O(executions)."""
-        for listener in (self.dispatcher, self.timers, self.catalog, self.supervisor, self.feeds):
+        parts = (self.dispatcher, self.timers, self.catalog, self.listeners, self.supervisor, self.feeds)
+        for listener in (*parts, self.outbox, self.schedules, self.jobs):
             self.journal.subscribe(listener.committed)
         self.suspects.open()
         self.alarms.start()
         await self.dispatcher.recover()
         await self.timers.start()
         await self.supervisor.recover()
+        self.outbox.start()
+        await self.schedules.start()
+        await self.jobs.start()
 
     def _delivered(self, key: int) -> Container[str]:
         """Supervisor and dispatcher need each other: this is asked only once both are there."""
@@ -200,6 +285,9 @@ class Runtime(Executions):
         for worker in self._workers:
             worker.cancel()
         await asyncio.gather(*self._workers, return_exceptions=True)
+        await self.jobs.close()
+        await self.schedules.close()
+        await self.outbox.close()
         await self.dispatcher.close()
         await self.timers.close()
         await self.supervisor.close()

@@ -15,33 +15,18 @@ import msgspec
 from .actor import Writer
 from .batch import not_found, request_reused
 from .catalog import Catalog, Published
-from .core.commands import Cancel, Command, Resolve, ResolveAction, Start, Submit, Terminate
+from .core.commands import KEY_LINE, Cancel, Command, Join, Resolve, ResolveAction, Start, Submit, Terminate
 from .core.failures import Failure
 from .core.refusals import Kind, Refusal, Refused
 from .core.values import Value
 from .dispatcher import Dispatcher
 from .feeds import Feeds, HistoryEvent
 from .listing import PageTokens, parse_filter, scope_of
-from .ports import (
-    Clock,
-    Committed,
-    DeadLetter,
-    DiscardLetter,
-    ExecutionRecord,
-    ExecutionRef,
-    Ids,
-    InboxInsert,
-    Lost,
-    Outcome,
-    Request,
-    RequeueLetter,
-    Store,
-    StoreInfo,
-    Why,
-)
+from .ports import Clock, Ids, Store
 from .requests import (
     Caller,
     StartRequest,
+    UniquePolicy,
     check_event_name,
     check_id,
     check_labels,
@@ -49,14 +34,27 @@ from .requests import (
     check_size,
     invalid,
 )
+from .rows import (
+    DeadLetter,
+    DiscardLetter,
+    ExecutionRecord,
+    ExecutionRef,
+    InboxInsert,
+    LineClaim,
+    Request,
+    RequeueLetter,
+    StoreInfo,
+)
 from .settings import Settings
 from .supervisor import Supervisor
 from .views import ExecutionView, IncidentView, basic_view
+from .writes import Committed, Lost, Outcome, Why
 
 POISON_SHOWN_MAX = 100
 """Dead letters of one execution that are looked at for its incidents."""
 START_TRIES_MAX = 20
-"""How often a start is decided again because its definition changed while it was being committed."""
+"""How often a start is decided again because its definition, or who holds its unique key, changed while it was being
+committed."""
 
 
 class Started(msgspec.Struct, frozen=True):
@@ -120,24 +118,72 @@ class Executions:
     # Starting
 
     async def start(self, caller: Caller, request: StartRequest) -> Started:
-        """Begin an execution, or answer with the one that has its id."""
+        """Begin an execution, or answer with the one that has its id or its unique key."""
         self._check_start(request)
         parts = self._parts
         chosen = request.execution_id or caller.derived_id("execution") or parts.ids.new()
         ref = ExecutionRef(caller.tenant, chosen)
+        behind = ""
         for _ in range(START_TRIES_MAX):
             try:
-                return Started(await self._begin(caller, request, ref), started=True)
+                return Started(await self._begin(caller, request, ref, behind), started=True)
             except Refused as refused:
-                kind = refused.refusal.kind
-                there = await self._there(ref) if kind in _WHERE_EXISTING_COUNTS else None
-                existing = await self._existing(caller, request, there)
-                if existing is not None:
-                    return existing
-                if kind is not Kind.EXISTS or there is not None:
-                    raise
-                # The start that was before this one has come to nothing.
-        raise Refused(Refusal(Kind.RACE, "LOST_RACE", "other starts with this id keep failing; try again"))
+                answer = await self._refused(caller, request, ref, refused.refusal)
+            if isinstance(answer, Started):
+                return answer
+            behind = answer
+        raise Refused(Refusal(Kind.RACE, "LOST_RACE", "other starts keep coming between; try again"))
+
+    async def _refused(
+        self, caller: Caller, request: StartRequest, ref: ExecutionRef, refusal: Refusal
+    ) -> Started | str:
+        """What a refused start is answered with, or, where it is to be tried again, the id of the execution to wait
+        for (empty: none). Raises Refused.
+
+        The same request before goes before the same id, and that before the unique key.
+        """
+        if refusal.metadata.get("line") == "empty":
+            return ""
+        there = await self._there(ref) if refusal.kind in _WHERE_EXISTING_COUNTS else None
+        existing = await self._existing(caller, request, ref, there)
+        if existing is not None:
+            return existing
+        if refusal.kind is not Kind.EXISTS or there is not None:
+            raise Refused(refusal)
+        if refusal.reason == "UNIQUE_KEY_TAKEN":
+            return await self._taken(caller, request, refusal)
+        return ""  # the start that was before this one has come to nothing
+
+    async def _taken(self, caller: Caller, request: StartRequest, refusal: Refusal) -> Started | str:
+        """What to do where another execution holds the unique key; as for `_refused`."""
+        holder = refusal.metadata["holder"]
+        match request.unique_policy:
+            case UniquePolicy.RETURN_EXISTING:
+                view = await self._join(caller, ExecutionRef(caller.tenant, holder))
+                return "" if view is None else Started(view, started=False)
+            case UniquePolicy.CANCEL_EXISTING:
+                return holder
+            case UniquePolicy.REJECT:
+                message = f"execution {holder} holds the unique key {request.unique_key!r}"
+                raise Refused(msgspec.structs.replace(refusal, message=message))
+
+    async def _join(self, caller: Caller, holder: ExecutionRef) -> ExecutionView | None:
+        """The execution that holds a unique key, once the caller's request is remembered as answered with it; None: it
+        has ended meanwhile, or the request was answered otherwise."""
+        parts = self._parts
+        remembered = caller.remembered(holder.execution_id, parts.clock.now(), parts.settings)
+        try:
+            if remembered is None:
+                view = await parts.supervisor.view(holder)
+                return None if view.ended else view
+            reply = await parts.supervisor.ask(
+                holder, Join(), context=caller.context, request=remembered, wants_view=True
+            )
+            return None if reply.duplicate else reply.view
+        except Refused as refused:
+            if refused.refusal.kind in (Kind.STATE, Kind.NOT_FOUND):
+                return None
+            raise
 
     async def _there(self, ref: ExecutionRef) -> ExecutionView | None:
         """The execution with this id; where it is being started just now, once that is on disk."""
@@ -151,11 +197,15 @@ class Executions:
             check_id("execution_id", request.execution_id)
         if request.version < 0:
             raise invalid("version", "is below 0")
+        check_length("unique_key", request.unique_key)
         check_labels(request.labels, self._parts.settings)
         check_size("input", request.input, self._parts.settings)
 
-    async def _begin(self, caller: Caller, request: StartRequest, ref: ExecutionRef) -> ExecutionView:
+    async def _begin(self, caller: Caller, request: StartRequest, ref: ExecutionRef, behind: str) -> ExecutionView:
         parts = self._parts
+        line = KEY_LINE + request.unique_key
+        claims = (LineClaim(line, behind=bool(behind), cancels=bool(behind)),) if request.unique_key else ()
+        lines = tuple(claim.line for claim in claims)
         if request.min_revision:
             await parts.catalog.at_least(caller.tenant, request.min_revision)
         remembered = caller.remembered(ref.execution_id, parts.clock.now(), parts.settings)
@@ -163,13 +213,15 @@ class Executions:
             published = await self._published(caller.tenant, request)
             _check_input(published, request.input)
             plan = published.compiled.plan
-            command = Start(plan.definition_id, plan.version, request.input, request.labels, caller.trace)
+            command = Start(
+                plan.definition_id, plan.version, request.input, request.labels, caller.trace, lines, behind
+            )
             try:
                 reply = await parts.supervisor.start(
-                    ref, command, plan, published.guard, context=caller.context, request=remembered
+                    ref, command, plan, published.guard, context=caller.context, request=remembered, claims=claims
                 )
             except Refused as refused:
-                if refused.refusal.reason != "LOST_RACE":
+                if refused.refusal.reason != "LOST_RACE" or refused.refusal.metadata:
                     raise
                 continue
             assert reply.view is not None
@@ -181,12 +233,14 @@ class Executions:
         known = catalog.cached_published(tenant, request.definition_id, request.version)
         return known or await catalog.published(tenant, request.definition_id, request.version)
 
-    async def _existing(self, caller: Caller, request: StartRequest, view: ExecutionView | None) -> Started | None:
+    async def _existing(
+        self, caller: Caller, request: StartRequest, ref: ExecutionRef, view: ExecutionView | None
+    ) -> Started | None:
         """What a refused start is answered with, where the same request or the same id was there before."""
         earlier = await self._earlier(caller)
         if earlier is not None:
             begun = await self._parts.supervisor.view(ExecutionRef(caller.tenant, earlier.identity))
-            return Started(begun, started=True)
+            return Started(begun, started=earlier.identity == ref.execution_id)
         if request.reject_existing or not request.execution_id or view is None:
             return None
         if view.definition_id != request.definition_id:

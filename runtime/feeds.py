@@ -10,8 +10,10 @@ import msgspec
 
 from .core import events as ev
 from .core.refusals import Kind, Refusal, Refused
-from .ports import Committed, ExecutionAppend, ExecutionRef, Store, StoredEvent, Write
+from .ports import Store
+from .rows import ExecutionAppend, ExecutionRef, StoredEvent
 from .settings import Settings
+from .writes import Committed, Write
 
 _TERMINAL = frozenset(kind.__name__ for kind in ev.TERMINAL)
 

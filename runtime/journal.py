@@ -19,17 +19,11 @@ from collections.abc import Awaitable, Callable, Sequence
 from typing import NamedTuple, Protocol, TypeAlias
 
 from .core.refusals import Kind, Refusal, Refused
-from .ports import (
-    Clock,
-    Committed,
-    DefinitionChange,
-    ExecutionAppend,
-    InboxInsert,
-    Outcome,
-    StorageFailedError,
-    StorageFullError,
-    Write,
-)
+from .lifecycle_rows import LifecycleChange
+from .ports import Clock, StorageFailedError, StorageFullError
+from .rows import ExecutionAppend, InboxInsert
+from .trigger_rows import EventAcceptance, TriggerFiring
+from .writes import Committed, Outcome, Write
 
 _LOG = logging.getLogger(__name__)
 
@@ -190,11 +184,12 @@ class Journal:
                 waiting.answer.set_result(outcome)
 
     def _tell(self, batch: Sequence[_Waiting], outcomes: Sequence[Outcome]) -> None:
-        committed = [
-            (waiting.write, outcome)
-            for waiting, outcome in zip(batch, outcomes, strict=True)
-            if isinstance(outcome, Committed)
-        ]
+        committed: list[tuple[Write, Committed]] = []
+        for waiting, outcome in zip(batch, outcomes, strict=True):
+            if isinstance(outcome, Committed):
+                committed.append((waiting.write, outcome))
+                if outcome.starts:
+                    committed += _starts(waiting.write, outcome)
         for listener in self._listeners if committed else ():
             try:
                 listener(committed)
@@ -238,6 +233,17 @@ class Journal:
         self._waiting.clear()
 
 
+def _starts(write: Write, outcome: Committed) -> list[tuple[Write, Committed]]:
+    """The executions that a write has started: to listeners, appends like any others."""
+    appends: list[ExecutionAppend] = []
+    if isinstance(write, EventAcceptance):
+        appends = [start.append for start in write.starts]
+    elif isinstance(write, TriggerFiring) and write.start is not None:
+        appends = [write.start]
+    pairs = zip(appends, outcome.starts, strict=True)
+    return [(append, start) for append, start in pairs if isinstance(start, Committed)]
+
+
 def _bytes_of(write: Write) -> int:
     """Roughly what the write adds to the log."""
     match write:
@@ -248,8 +254,13 @@ def _bytes_of(write: Write) -> int:
             return size
         case InboxInsert():
             return len(write.payload)
-        case DefinitionChange():
-            return len(write.draft or b"") + (len(write.version.content) if write.version is not None else 0)
+        case LifecycleChange():
+            return sum(
+                len(change.draft or b"") + (len(change.version.content) if change.version is not None else 0)
+                for change in write.changes
+            )
+        case EventAcceptance():
+            return len(write.payload) * (1 + len(write.starts))
         case _:
             return 0
 

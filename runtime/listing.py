@@ -20,7 +20,7 @@ import msgspec
 
 from .core.refusals import Kind, Refusal, Refused, Violation
 from .core.state import Status
-from .ports import ExecutionQuery
+from .rows import ExecutionQuery
 
 FILTER_CHARACTERS_MAX = 4096
 

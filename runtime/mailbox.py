@@ -8,9 +8,10 @@ from collections import deque
 import msgspec
 from opentelemetry.trace import Span
 
-from .core.commands import Command
+from .core.commands import Cancel, Command, Offer, Proceed, Release, Submit
 from .core.refusals import Kind, Refusal, Refused
-from .ports import DefinitionGuard, Request
+from .core.values import decode
+from .rows import DefinitionGuard, InboxKind, InboxRow, LineClaim, Request
 from .views import ExecutionView
 
 NO_CONTEXT = b"{}"
@@ -40,6 +41,8 @@ class Letter(msgspec.Struct, eq=False):
     event_id: str = ""
     request: Request | None = None
     guard: DefinitionGuard | None = None
+    claims: tuple[LineClaim, ...] = ()
+    """A start's places in lines."""
     inbox_id: int = 0
     """The inbox row it came from; 0: none."""
     wants_view: bool = False
@@ -58,6 +61,21 @@ class Letter(msgspec.Struct, eq=False):
         """Answer with what happened."""
         if not self.future.done():
             self.future.set_result(reply)
+
+
+def command_of(row: InboxRow, left: dict[str, None] | None) -> Command:
+    """What an inbox row asks; `left` is what is known of a decision that was cut."""
+    match row.kind:
+        case InboxKind.EVENT:
+            return Submit(row.name, decode(row.payload), row.event_id, enqueued=True)
+        case InboxKind.CONTINUE:
+            return Proceed(left)
+        case InboxKind.OFFER:
+            return Offer(row.path, row.name, decode(row.payload), row.published_id)
+        case InboxKind.RELEASE:
+            return Release()
+        case InboxKind.CANCEL:
+            return Cancel(f"execution {row.name} takes its place")
 
 
 class Mailbox:

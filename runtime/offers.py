@@ -16,7 +16,7 @@ import msgspec
 from .alarms import Alarms
 from .core.commands import Command
 from .core.refusals import Kind, Refusal, Refused
-from .ports import ExecutionRef
+from .rows import ExecutionRef
 
 log = logging.getLogger(__name__)
 

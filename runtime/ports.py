@@ -1,298 +1,32 @@
-"""The ports of the engine: what it needs from outside, in small Protocols, and the rows that cross them.
+"""The ports of the engine: what it needs from outside, in small Protocols.
 
 `Store` speaks domain verbs. Every change goes through `write`, which commits a whole batch in ONE transaction and
 answers for each write by itself: a write that loses its precondition or breaks a rule is taken out and told so,
-the others commit. Times are integer microseconds since the epoch; payloads are bytes encoded once.
+the others commit. What crosses the port is in rows.py, trigger_rows.py, lifecycle_rows.py and writes.py.
 """
 
 from __future__ import annotations
 
-import enum
 from collections.abc import Sequence
-from typing import NamedTuple, Protocol, TypeAlias, Union
-
-import msgspec
-
-from .core.effects import Effect
-
-
-class ExecutionRef(NamedTuple):
-    """The address of an execution."""
-
-    tenant: str
-    execution_id: str
-
-
-class StoredEvent(msgspec.Struct, frozen=True):
-    """One event as it lies on disk (insert-only)."""
-
-    sequence: int
-    name: str
-    payload: bytes
-    """The event's fields as JSON."""
-    created_at: int
-    hash: bytes
-    """SHA-256 over the previous hash and the stored fields (core/history.py)."""
-    to_state: str | None = None
-    """The execution's `state` after it, where it changed; else None."""
-    event_id: str | None = None
-    """The caller's id; unique within the execution."""
-    context: bytes | None = None
-    """JSON of {user, trace, request} of the command that caused it; stored on the command's first event only,
-    None on those that follow."""
-    position: int = 0
-    """Place in the store's commit order; given by the store."""
-
-
-class Head(msgspec.Struct, frozen=True):
-    """The listing projection of an execution: what `executions` holds, replaced with every append."""
-
-    status: str
-    state: str
-    definition_id: str
-    version: int
-    labels: bytes
-    """JSON object of strings."""
-    sequence: int
-    hash: bytes
-    started_at: int
-    updated_at: int
-    ended_at: int = 0
-    incidents: int = 0
-
-
-class ExecutionRecord(msgspec.Struct, frozen=True):
-    """A stored execution."""
-
-    ref: ExecutionRef
-    key: int
-    """The store's own integer key; never reused."""
-    head: Head
-
-
-class Snapshot(msgspec.Struct, frozen=True):
-    """A state at a sequence, encoded."""
-
-    sequence: int
-    format: int
-    data: bytes
-    check: bytes
-    """SHA-256 of `data`: one that does not match is passed over."""
-
-
-class Request(msgspec.Struct, frozen=True):
-    """A caller's idempotency key, remembered for `expires_at`."""
-
-    tenant: str
-    request_id: str
-    fingerprint: bytes
-    """Hash of the decoded request: the same id with another request is a caller's mistake."""
-    identity: str
-    """What the first call made or acted upon (an execution id, `definition@version`, ...)."""
-    expires_at: int
-
-
-class ExecutionAppend(msgspec.Struct, frozen=True):
-    """Everything one turn of an actor wants written."""
-
-    ref: ExecutionRef
-    key: int
-    """0: the execution is new; `expected` is 0 too, and the execution id must be free."""
-    expected: int
-    """The sequence before the first of `events`; another one stored means that another writer was faster."""
-    events: tuple[StoredEvent, ...]
-    head: Head
-    effects: tuple[Effect, ...] = ()
-    consumed: tuple[int, ...] = ()
-    """Inbox rows that this append has worked off; deleted with it."""
-    requests: tuple[Request, ...] = ()
-    snapshot: Snapshot | None = None
-    guard: DefinitionGuard | None = None
-
-
-class DefinitionGuard(msgspec.Struct, frozen=True):
-    """A start's condition: the definition's last change is still the one it was decided on."""
-
-    definition_id: str
-    revision: int
-
-
-class InboxKind(enum.StrEnum):
-    """What an inbox row is."""
-
-    EVENT = "event"
-    CONTINUE = "continue"
-
-
-class InboxInsert(msgspec.Struct, frozen=True):
-    """An event accepted for later processing; needs no actor. Lost: NOT_FOUND, ENDED, DUPLICATE_EVENT."""
-
-    ref: ExecutionRef
-    event_id: str
-    name: str
-    payload: bytes
-    """JSON (values.encode)."""
-    context: bytes
-    accepted_at: int
-    requests: tuple[Request, ...] = ()
-
-
-class InboxRow(msgspec.Struct, frozen=True):
-    """An accepted item that an actor has to work off, in the order of `id`."""
-
-    id: int
-    kind: InboxKind
-    event_id: str = ""
-    name: str = ""
-    payload: bytes = b"null"
-    context: bytes = b"{}"
-    accepted_at: int = 0
-
-
-class DeadLetter(msgspec.Struct, frozen=True):
-    """An item that could not be processed, kept for an operator."""
-
-    id: int
-    ref: ExecutionRef
-    event_id: str
-    name: str
-    payload: bytes
-    context: bytes
-    cause: str
-    """The published reason, such as EXECUTION_ENDED or POISONED."""
-    message: str
-    accepted_at: int
-    died_at: int
-
-
-class BuryInbox(msgspec.Struct, frozen=True):
-    """Turn inbox rows of one execution into dead letters."""
-
-    ref: ExecutionRef
-    key: int
-    rows: tuple[int, ...]
-    cause: str
-    message: str
-    died_at: int
-
-
-class RequeueLetter(msgspec.Struct, frozen=True):
-    """Put a dead letter back into its execution's inbox. Lost: NOT_FOUND, ENDED."""
-
-    tenant: str
-    letter: int
-    accepted_at: int
-    requests: tuple[Request, ...] = ()
-
-
-class DiscardLetter(msgspec.Struct, frozen=True):
-    """Remove a dead letter. Lost: NOT_FOUND."""
-
-    tenant: str
-    letter: int
-    requests: tuple[Request, ...] = ()
-
-
-class DefinitionEvent(msgspec.Struct, frozen=True):
-    """One fact in a definition's own stream."""
-
-    sequence: int
-    name: str
-    payload: bytes
-    user_id: str
-    created_at: int
-    revision: int = 0
-    """Given by the store."""
-
-
-class DefinitionVersion(msgspec.Struct, frozen=True):
-    """One immutable version."""
-
-    version: int
-    content: bytes
-    """Canonical JSON of the definition."""
-    fingerprint: bytes
-    """SHA-256 of `content`."""
-    created_at: int
-    user_id: str
-
-
-class DefinitionHead(msgspec.Struct, frozen=True):
-    """Where a definition stands."""
-
-    tenant: str
-    definition_id: str
-    sequence: int
-    """Of its own event stream: the etag, and what a change expects."""
-    published: int
-    """The published version; 0: none."""
-    latest: int
-    """The highest version ever published; 0: none."""
-    revision: int
-    """The tenant-wide number of its last change."""
-    draft: bytes | None
-    """Canonical JSON of the draft, if there is one."""
-    created_at: int
-    updated_at: int
-
-
-class DefinitionChange(msgspec.Struct, frozen=True):
-    """One lifecycle change of one definition: all of it or nothing. Lost: SEQUENCE."""
-
-    tenant: str
-    definition_id: str
-    expected: int
-    """`DefinitionHead.sequence` it was decided on; 0: the definition is new."""
-    published: int
-    draft: bytes | None
-    version: DefinitionVersion | None
-    """A new version to store."""
-    events: tuple[DefinitionEvent, ...]
-    at: int
-    requests: tuple[Request, ...] = ()
-
-
-Write: TypeAlias = Union[  # noqa: UP007
-    ExecutionAppend, InboxInsert, BuryInbox, RequeueLetter, DiscardLetter, DefinitionChange
-]
-
-
-class Committed(msgspec.Struct, frozen=True):
-    """The write is on disk."""
-
-    key: int = 0
-    """The execution's key (of a new one: as given now)."""
-    position: int = 0
-    """Commit-order position of the last event written; 0: none."""
-    inbox_id: int = 0
-    revision: int = 0
-    ref: ExecutionRef | None = None
-    """RequeueLetter: the execution it went to."""
-
-
-class Why(enum.Enum):
-    """Why a write was taken out of the batch."""
-
-    SEQUENCE = "another writer was faster"
-    EXISTS = "the execution id is taken"
-    NOT_FOUND = "there is no such thing"
-    ENDED = "the execution has ended"
-    DUPLICATE_EVENT = "the event id is stored already"
-    DUPLICATE_REQUEST = "the request id is stored already"
-    REVISION = "the definition has changed since"
-    ROW = "a row broke a rule of the store"
-
-
-class Lost(msgspec.Struct, frozen=True):
-    """The write was not carried out, and nothing of it is on disk."""
-
-    why: Why
-    message: str = ""
-    stored: Request | None = None
-    """DUPLICATE_REQUEST: the stored one, to compare fingerprints and find its identity."""
-
-
-Outcome: TypeAlias = Union[Committed, Lost]  # noqa: UP007
+from typing import Protocol
+
+from .lifecycle_rows import DefinitionEvent, DefinitionHead, DefinitionVersion
+from .rows import (
+    Counts,
+    DeadLetter,
+    ExecutionQuery,
+    ExecutionRecord,
+    ExecutionRef,
+    InboxRow,
+    Request,
+    Snapshot,
+    StoredEvent,
+    StoreInfo,
+    TaskRecord,
+    TimerRecord,
+)
+from .trigger_rows import EventOutcome, JobRow, OutboxRow, TriggerRow, WaitRow
+from .writes import Outcome, Write
 
 
 class StorageFullError(Exception):
@@ -301,75 +35,6 @@ class StorageFullError(Exception):
 
 class StorageFailedError(Exception):
     """A commit or sync failed in an unknown state: stop serving; nothing of the batch may be acknowledged."""
-
-
-class TaskRecord(msgspec.Struct, frozen=True):
-    """An open task as recovered at start-up; its input is read when it is delivered."""
-
-    ref: ExecutionRef
-    key: int
-    path: str
-    operation: str
-    attempt: int
-    scheduled: int
-    priority: int
-    attempt_timeout: int
-    since: int
-    """When it was queued."""
-    cancel_requested: bool = False
-
-
-class TimerRecord(msgspec.Struct, frozen=True):
-    """A timer that is due or soon will be."""
-
-    ref: ExecutionRef
-    key: int
-    path: str
-    timer: str
-    due: int
-
-
-class ExecutionQuery(msgspec.Struct, frozen=True):
-    """Which executions to list; every condition that is set must hold."""
-
-    tenant: str
-    statuses: tuple[str, ...] = ()
-    definition_id: str = ""
-    version: int = 0
-    state: str | None = None
-    labels: tuple[tuple[str, str], ...] = ()
-    incident: bool | None = None
-    started_after: int | None = None
-    started_before: int | None = None
-    updated_before: int | None = None
-    updated_after: int | None = None
-    before_key: int = 0
-    """Newest first: only keys below this one (the page's cursor); 0: from the newest."""
-    limit: int = 100
-
-
-class Counts(msgspec.Struct, frozen=True):
-    """What the store holds, for GetServerInfo."""
-
-    open_executions: int
-    open_tasks: int
-    timers: int
-    inbox: int
-    dead_letters: int
-    definitions: int
-
-
-class StoreInfo(msgspec.Struct, frozen=True):
-    """The identity of a store."""
-
-    store_id: str
-    generation: int
-    """Grows with every restore from a backup; tokens and positions of another generation are refused."""
-    boot: int
-    """Grows with every opening."""
-    schema_version: int
-    secret: bytes
-    """32 random bytes that authenticate task tokens and page tokens; kept, so that tokens survive a restart."""
 
 
 class Store(Protocol):
@@ -467,6 +132,72 @@ class Store(Protocol):
     ) -> list[DefinitionEvent]:
         """What happened to one definition after a sequence and after a revision, in order; at most `limit` events and
         about `bytes_max` (at least one)."""
+        ...
+
+    async def tenant_definition_events(
+        self, tenant: str, after: tuple[int, str, int], limit: int, bytes_max: int
+    ) -> list[tuple[str, DefinitionEvent]]:
+        """What happened to all definitions of a tenant, with their ids, in the order of (revision, definition id,
+        sequence) after this place; at most `limit` events and about `bytes_max` (at least one)."""
+        ...
+
+    async def listeners(self, tenant: str, event_name: str) -> tuple[int, list[TriggerRow]]:
+        """The active triggers of an event, and the revision of the last change to them (0: there was none). The
+        revision is never newer than the rows."""
+        ...
+
+    async def triggers(
+        self, tenant: str, definition_id: str, event_name: str, after: tuple[str, str], limit: int
+    ) -> list[TriggerRow]:
+        """Active triggers in the order of (definition id, trigger id), after this place; of one definition and of one
+        event where these are not empty."""
+        ...
+
+    async def trigger(self, tenant: str, definition_id: str, trigger_id: str) -> TriggerRow | None:
+        """One trigger, active or not, or None."""
+        ...
+
+    async def due_triggers(self, until: int, limit: int) -> list[TriggerRow]:
+        """The active schedules of all tenants that are not paused and due first, at most at `until`."""
+        ...
+
+    async def line(self, tenant: str, definition_id: str, line: str, limit: int) -> list[ExecutionRef]:
+        """The first executions in a line; the one at the front runs."""
+        ...
+
+    async def open_count(self, tenant: str, definition_id: str, version: int) -> int:
+        """How many executions of a definition have not ended; of one version, where it is not 0."""
+        ...
+
+    async def open_executions(
+        self, tenant: str, definition_id: str, version: int, after: int, limit: int
+    ) -> list[tuple[int, ExecutionRef]]:
+        """Executions of a definition that have not ended, with their keys, by key after this one; of one version,
+        where it is not 0."""
+        ...
+
+    async def waits(self, tenant: str, name: str, key: str, after: int, until: int, limit: int) -> list[WaitRow]:
+        """The steps that wait for an event of this name and key, by id, after one id and up to another."""
+        ...
+
+    async def outbox(self, after: int, limit: int) -> list[OutboxRow]:
+        """Emitted events that have not been accepted yet, by id after this one."""
+        ...
+
+    async def published_event(self, tenant: str, event_id: str, now: int) -> EventOutcome | None:
+        """What a published event matched, if its id is remembered."""
+        ...
+
+    async def job(self, tenant: str, job_id: str) -> JobRow | None:
+        """One job, or None."""
+        ...
+
+    async def jobs(self, tenant: str, below: int, limit: int) -> list[JobRow]:
+        """Jobs, newest first, below this number (0: from the newest)."""
+        ...
+
+    async def open_jobs(self) -> list[JobRow]:
+        """The jobs of all tenants that have not ended, oldest first."""
         ...
 
     async def revision(self, tenant: str) -> int:

@@ -19,7 +19,7 @@ from .core.failures import TIMEOUT, WORKER_LOST
 from .core.history import event_hash
 from .core.state import State
 from .core.values import OPAQUE_KEY, encode, revive
-from .ports import ExecutionRef, Snapshot, StoredEvent
+from .rows import ExecutionRef, Snapshot, StoredEvent
 
 SNAPSHOT_FORMAT = 1
 PAGE_EVENTS = 1_000

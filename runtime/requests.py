@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import enum
 import hashlib
 import re
 from typing import Any
@@ -10,7 +11,7 @@ import msgspec
 
 from .core.refusals import Kind, Refusal, Refused, Violation
 from .core.values import Opaque, Value, encode
-from .ports import Request
+from .rows import Request
 from .settings import Settings
 
 EXECUTION_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:-]{0,254}")
@@ -51,6 +52,17 @@ class Caller(msgspec.Struct, frozen=True):
         return hashlib.blake2b(seed, digest_size=16).hexdigest()
 
 
+class UniquePolicy(enum.Enum):
+    """What a start does when an execution of the definition that has not ended holds its unique key."""
+
+    RETURN_EXISTING = "RETURN_EXISTING"
+    """Answer with that one."""
+    REJECT = "REJECT"
+    """Refuse with UNIQUE_KEY_TAKEN."""
+    CANCEL_EXISTING = "CANCEL_EXISTING"
+    """Cancel that one; the new one is PENDING until it has ended."""
+
+
 class StartRequest(msgspec.Struct, frozen=True):
     """An execution to begin."""
 
@@ -64,6 +76,9 @@ class StartRequest(msgspec.Struct, frozen=True):
     reject_existing: bool = False
     """Refuse with EXECUTION_ALREADY_EXISTS in place of answering with the one that is there."""
     min_revision: int = 0
+    unique_key: str = ""
+    """At most one execution of the definition that has not ended holds it; empty: none."""
+    unique_policy: UniquePolicy = UniquePolicy.RETURN_EXISTING
 
 
 def invalid(path: str, message: str, code: str = "INVALID") -> Refused:

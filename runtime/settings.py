@@ -52,3 +52,15 @@ class Settings(msgspec.Struct, frozen=True):
     """Compiled definition versions in the cache."""
     plans_cached_seconds: int = 600
     """How long a compiled version stays cached."""
+    event_ids_seconds: int = 604_800
+    """How long the id of a published event is remembered."""
+    event_offers_max: int = 1_000
+    """Waiting steps that a published event is offered to at once; a job offers it to the rest."""
+    event_triggers_max: int = 100
+    """Triggers that may listen to one event name in a tenant."""
+    slots_waiting_max: int = 100
+    """Executions of one schedule that may wait for the one before them (`overlap: QUEUE`)."""
+    schedule_lateness_seconds: int = 10
+    """How late a slot may fire without `catch_up`."""
+    jobs_kept_seconds: int = 604_800
+    """How long a job may be read after its end."""

@@ -18,27 +18,25 @@ from .alarms import Alarms
 from .core.commands import Command, Start
 from .core.plan import Plan
 from .core.refusals import Kind, Refusal, Refused
-from .core.state import StepState
+from .core.state import State, StepState
 from .mailbox import Letter, Reply
-from .ports import (
+from .ports import Clock, Ids, Store
+from .replay import HistoryDamagedError, was_answered
+from .rows import (
     BuryInbox,
-    Clock,
-    Committed,
     DefinitionGuard,
     ExecutionAppend,
     ExecutionRef,
-    Ids,
     InboxInsert,
+    LineClaim,
     Request,
     RequeueLetter,
-    Store,
-    Write,
 )
-from .replay import HistoryDamagedError, was_answered
 from .settings import Settings
 from .suspects import Suspects
 from .telemetry import Telemetry
 from .views import ExecutionView
+from .writes import Committed, Write
 
 log = logging.getLogger("callboard.supervisor")
 
@@ -138,10 +136,12 @@ class Supervisor:
         *,
         context: bytes = b"{}",
         request: Request | None = None,
+        claims: tuple[LineClaim, ...] = (),
     ) -> asyncio.Future[Reply]:
-        """Begin a new execution; raises Refused: EXECUTION_ALREADY_EXISTS, DUPLICATE_REQUEST, LOST_RACE."""
+        """Begin a new execution; raises Refused: EXECUTION_ALREADY_EXISTS, DUPLICATE_REQUEST, LOST_RACE,
+        UNIQUE_KEY_TAKEN (batch.start_refusal)."""
         future: asyncio.Future[Reply] = self._loop.create_future()
-        letter = Letter(command, future, context, request=request, guard=guard, wants_view=True)
+        letter = Letter(command, future, context, request=request, guard=guard, claims=claims, wants_view=True)
         if self._telemetry is not None:
             self._telemetry.route(ref, letter, future)
         if ref in self._actors:
@@ -154,6 +154,16 @@ class Supervisor:
             actor.born(plan)
             actor.offer(letter)
         return future
+
+    def adopt(self, ref: ExecutionRef, key: int, state: State, plan: Plan, left: dict[str, None]) -> None:
+        """Take in a new execution whose start was just committed without an actor; `left` is what a cut decision has
+        still to look at. It stays asleep where there is no room, and one that is awake already is not touched."""
+        if ref not in self._actors and not state.status.ended:
+            actor = self._admit(Actor(ref, self._world))
+            if actor is not None:
+                actor.adopted(key, state, plan, left)
+        if left:
+            self.inbox_waits(ref)
 
     async def view(self, ref: ExecutionRef, full: bool = False) -> ExecutionView:
         """What an execution looks like now, as far as it is on disk; raises Refused EXECUTION_NOT_FOUND."""
@@ -228,6 +238,8 @@ class Supervisor:
     def committed(self, writes: Sequence[tuple[Write, Committed]]) -> None:
         """The journal's listener: wake what was addressed, tell who waits for an end."""
         for write, committed in writes:
+            for ref in committed.woken:
+                self.inbox_waits(ref)
             if type(write) is ExecutionAppend:
                 if write.head.ended_at:
                     self._ended(write.ref)

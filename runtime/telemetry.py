@@ -21,7 +21,8 @@ from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapProp
 
 from .core.commands import Command
 from .core.refusals import Refused
-from .ports import ExecutionRef
+from .rows import ExecutionRef
+from .trigger_rows import EventOutcome
 
 SCOPE = "callboard"
 
@@ -69,6 +70,13 @@ class Telemetry:
             "callboard.task.queue.duration", "s", "How long a task was queued before its delivery, by operation"
         )
         self._attempts = meter.create_counter("callboard.task.deliveries", "{delivery}", "Attempts given to workers")
+        self._events = meter.create_counter(
+            "callboard.events.accepted", "{event}", "Published events that were accepted"
+        )
+        self._matches = meter.create_counter(
+            "callboard.events.matches", "{match}", "What published events came to: started, offered, warning"
+        )
+        self._slots = meter.create_counter("callboard.slots", "{slot}", "Slots of schedules, by what became of them")
         self._dead = meter.create_counter("callboard.dead_letters", "{letter}", "Items that became dead letters")
 
     def watch(self, gauges: Gauges) -> None:
@@ -143,6 +151,18 @@ class Telemetry:
         return self.tracer.start_span("callboard.task", parent, SpanKind.PRODUCER, attributes)
 
     # Metrics
+
+    def event_accepted(self, outcome: EventOutcome) -> None:
+        """An event was published."""
+        self._events.add(1)
+        found = (("started", outcome.started_count), ("offered", outcome.offered_count))
+        for name, count in (*found, ("warning", len(outcome.warnings))):
+            if count:
+                self._matches.add(count, {"callboard.match": name})
+
+    def slot_decided(self, outcome: str) -> None:
+        """A slot was decided."""
+        self._slots.add(1, {"callboard.outcome": outcome})
 
     def flushed(self, writes: int, seconds: float) -> None:
         """One commit was made."""

@@ -27,7 +27,9 @@ from .core.commands import FireTimer
 from .core.effects import ClearTimer, CloseExecution, SetTimer
 from .core.refusals import Refusal
 from .offers import Offers
-from .ports import Clock, Committed, ExecutionAppend, ExecutionRef, TimerRecord, Write
+from .ports import Clock
+from .rows import ExecutionAppend, ExecutionRef, TimerRecord
+from .writes import Committed, Write
 
 log = logging.getLogger(__name__)
 

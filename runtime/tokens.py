@@ -13,7 +13,7 @@ import hmac
 import struct
 from typing import Final, NamedTuple
 
-from .ports import StoreInfo
+from .rows import StoreInfo
 
 _FORMAT: Final = 1
 _HEAD: Final = struct.Struct(">BIIqIIQ")

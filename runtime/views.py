@@ -7,10 +7,11 @@ from typing import Any
 import msgspec
 from msgspec import UNSET
 
+from .core.commands import KEY_LINE, Origin
 from .core.failures import Failure
 from .core.plan import Plan
 from .core.state import Run, State, Status, StepState
-from .ports import ExecutionRecord, ExecutionRef
+from .rows import ExecutionRecord, ExecutionRef
 
 
 class IncidentView(msgspec.Struct, frozen=True):
@@ -40,6 +41,8 @@ class OpenStep(msgspec.Struct, frozen=True):
     operation: str = ""
     worker_id: str = ""
     events: tuple[str, ...] = ()
+    key: str = ""
+    """The key of the published events that it hears, too."""
 
 
 class ExecutionView(msgspec.Struct, frozen=True):
@@ -53,7 +56,10 @@ class ExecutionView(msgspec.Struct, frozen=True):
     state: str
     sequence: int
     labels: dict[str, str]
+    created_at: int
+    """When it was accepted."""
     started_at: int
+    """When its first step was entered; in listings of one that was PENDING at first: when it was accepted."""
     updated_at: int
     ended_at: int
     incident_count: int = 0
@@ -63,6 +69,12 @@ class ExecutionView(msgspec.Struct, frozen=True):
     variables: Any = UNSET
     failure: Failure | None = None
     reason: str = ""
+    unique_key: str = ""
+    """The key it holds until it ends; like the two below not known in listings."""
+    behind: str = ""
+    """The id of the execution that it was accepted behind, PENDING at first; empty: it began at once."""
+    origin: Origin | None = None
+    """The trigger that started it."""
     incidents: tuple[IncidentView, ...] = ()
     open_steps: tuple[OpenStep, ...] = ()
 
@@ -84,7 +96,8 @@ def basic_view(record: ExecutionRecord) -> ExecutionView:
         state=head.state,
         sequence=head.sequence,
         labels=msgspec.json.decode(head.labels, type=dict[str, str]),
-        started_at=head.started_at,
+        created_at=head.started_at,
+        started_at=0 if head.status == Status.PENDING else head.started_at,
         updated_at=head.updated_at,
         ended_at=head.ended_at,
         incident_count=head.incidents,
@@ -102,7 +115,8 @@ def state_view(state: State, ref: ExecutionRef, key: int) -> ExecutionView:
         state=state.state,
         sequence=state.sequence,
         labels=state.labels,
-        started_at=state.started_at,
+        created_at=state.started_at,
+        started_at=state.begun_at,
         updated_at=state.updated_at,
         ended_at=state.ended_at,
         incident_count=len(state.incidents),
@@ -111,6 +125,9 @@ def state_view(state: State, ref: ExecutionRef, key: int) -> ExecutionView:
         variables=dict(state.variables),
         failure=state.failure,
         reason=state.reason,
+        unique_key=next((line[len(KEY_LINE) :] for line in state.lines if line.startswith(KEY_LINE)), ""),
+        behind=state.behind,
+        origin=state.origin,
         incidents=tuple(IncidentView(path, one.since, one.failure) for path, one in state.incidents.items()),
     )
 
@@ -137,6 +154,7 @@ def _open_step(path: str, run: Run, plan: Plan | None) -> OpenStep:
         last_failure=run.error,
         operation=run.operation,
         events=run.events,
+        key=run.key,
     )
 
 
@@ -156,6 +174,6 @@ def _waiting_on(run: Run) -> str:
             return "operator"
         case _:
             pass
-    if run.events:
+    if run.events and run.handler is None:
         return "event"
     return "timer" if run.kind == "wait" else "steps"

@@ -6,25 +6,21 @@ values stand without their prefix, a number without fraction in a free value is 
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
-from typing import Any, Final
+from collections.abc import Mapping
+from typing import Any, Final, TypeVar
 
 from google.protobuf import json_format, struct_pb2
 from google.protobuf.descriptor import EnumDescriptor, FieldDescriptor
 from google.protobuf.message import Message
 
-from callboard.runtime.core.lifecycle import Impact, StageRun
-from callboard.runtime.core.refusals import Violation
 from callboard.runtime.definitions import DefinitionState, EventView, Summary, VersionView
 from callboard.runtime.lifecycle.contents import Given, SourceText
-from callboard.runtime.lifecycle.drafting import DraftAnswer
-from callboard.runtime.lifecycle.publishing import PublishAnswer
-from callboard.runtime.lifecycle.retracting import RetractAnswer
 from callboard.v1 import definition_service_pb2 as pb2
 from callboard.v1 import definitions_pb2
 
-from .codec import duration_of, payload_of_json, timestamp_of
-from .status import violation_message
+from .codec import payload_of_json, timestamp_of
+
+_M = TypeVar("_M", bound=Message)
 
 _STATES: Final[dict[DefinitionState, Any]] = {
     state: pb2.DefinitionState.Value(f"DEFINITION_STATE_{state.value}") for state in DefinitionState
@@ -104,8 +100,12 @@ def _number(value: float) -> int | float:
 
 def message_of(tree: Mapping[str, Any]) -> definitions_pb2.Definition:
     """The message of a stored definition."""
-    message = definitions_pb2.Definition()
-    json_format.ParseDict(_with_enums(tree, definitions_pb2.Definition.DESCRIPTOR), message)
+    return filled(definitions_pb2.Definition(), tree)
+
+
+def filled(message: _M, tree: Mapping[str, Any]) -> _M:
+    """A message of a definition, or of a part of one, with the values of a stored tree."""
+    json_format.ParseDict(_with_enums(tree, message.DESCRIPTOR), message)
     return message
 
 
@@ -122,58 +122,6 @@ def _expanded(value: Any, field: FieldDescriptor) -> Any:
     if kind is None or kind.full_name in _FREE or kind.GetOptions().map_entry:
         return value
     return [_with_enums(item, kind) for item in value] if field.is_repeated else _with_enums(value, kind)
-
-
-def published_of(answer: PublishAnswer, version: VersionView | None) -> pb2.PublishDefinitionResponse:
-    """What was published; `version` as it is now, where there is one."""
-    return pb2.PublishDefinitionResponse(
-        definition_id=answer.definition_id,
-        version=answer.version,
-        revision=answer.revision,
-        changed=answer.changed,
-        stages=_stages(answer.stages),
-        impact=_impact(answer.impact),
-        warnings=_violations(answer.warnings, answer.definition_id),
-        definition_version=None if version is None else version_of(version, full=False),
-        etag=answer.etag,
-    )
-
-
-def drafted_of(answer: DraftAnswer, summary: Summary | None) -> pb2.PutDraftResponse:
-    """What has become of a draft."""
-    return pb2.PutDraftResponse(
-        definition=None if summary is None else summary_of(summary),
-        revision=answer.revision,
-        violations=_violations(answer.violations, answer.definition_id),
-        changed=answer.changed,
-    )
-
-
-def retracted_of(answer: RetractAnswer, summary: Summary) -> pb2.RetractDefinitionResponse:
-    """What was retracted, and the definition as it is now."""
-    return pb2.RetractDefinitionResponse(
-        definition=summary_of(summary),
-        revision=answer.revision,
-        stages=_stages(answer.stages),
-        impact=_impact(answer.impact),
-        changed=answer.changed,
-    )
-
-
-def reverted_of(answer: PublishAnswer, version: VersionView | None) -> pb2.RevertDefinitionResponse:
-    """What was published by going back; without a `version` as it is now, the number that it would get."""
-    would_be = pb2.DefinitionVersion(
-        definition_id=answer.definition_id, version=answer.version, state=pb2.DEFINITION_STATE_PUBLISHED
-    )
-    return pb2.RevertDefinitionResponse(
-        definition_version=would_be if version is None else version_of(version, full=False),
-        revision=answer.revision,
-        changed=answer.changed,
-        stages=_stages(answer.stages),
-        impact=_impact(answer.impact),
-        warnings=_violations(answer.warnings, answer.definition_id),
-        etag=answer.etag,
-    )
 
 
 def event_of(view: EventView) -> pb2.DefinitionEvent:
@@ -221,20 +169,3 @@ def version_of(version: VersionView, full: bool) -> pb2.DefinitionVersion:
         revision=version.revision,
         description=version.description,
     )
-
-
-def _stages(stages: Iterable[StageRun]) -> list[pb2.StageRun]:
-    return [pb2.StageRun(name=stage.name, duration=duration_of(stage.duration_us)) for stage in stages]
-
-
-def _impact(impact: Impact) -> pb2.PublishImpact:
-    return pb2.PublishImpact(
-        previous_version=impact.previous_version,
-        triggers_added=impact.triggers_added,
-        triggers_changed=impact.triggers_changed,
-        triggers_removed=impact.triggers_removed,
-    )
-
-
-def _violations(violations: Iterable[Violation], definition_id: str) -> list[Any]:
-    return [violation_message(one, definition_id) for one in violations]

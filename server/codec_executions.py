@@ -6,12 +6,12 @@ from typing import Any, Final
 
 import msgspec
 
-from callboard.runtime.core.commands import ResolveAction
+from callboard.runtime.core.commands import Origin, ResolveAction
 from callboard.runtime.core.failures import EXPRESSION_ERROR, Failure
 from callboard.runtime.core.state import Status, StepState
 from callboard.runtime.feeds import HistoryEvent
-from callboard.runtime.ports import DeadLetter
-from callboard.runtime.requests import StartRequest
+from callboard.runtime.requests import StartRequest, UniquePolicy
+from callboard.runtime.rows import DeadLetter
 from callboard.runtime.views import ExecutionView, IncidentView, OpenStep
 from callboard.v1 import execution_control_pb2 as control_pb2
 from callboard.v1 import execution_service_pb2 as service_pb2
@@ -26,7 +26,7 @@ from .codec import (
     trace_message,
     value_of,
 )
-from .requests import Faults, unsupported
+from .requests import Faults
 
 FRAME_BYTES_MAX: Final = 3 * 1024 * 1024
 """Bytes of an answer whose caller does not say how much it takes."""
@@ -47,6 +47,11 @@ _WAITING_ON: Final = {
     "operator": pb2.WAITING_ON_RESOLUTION,
     "steps": pb2.WAITING_ON_STEPS,
 }
+_UNIQUE_POLICIES: Final[dict[int, UniquePolicy]] = {
+    service_pb2.UNIQUE_POLICY_REJECT: UniquePolicy.REJECT,
+    service_pb2.UNIQUE_POLICY_CANCEL_EXISTING: UniquePolicy.CANCEL_EXISTING,
+}
+"""All but the default."""
 ACTIONS: Final = {
     control_pb2.RESOLVE_ACTION_RETRY_NOW: ResolveAction.RETRY_NOW,
     control_pb2.RESOLVE_ACTION_SKIP: ResolveAction.SKIP,
@@ -57,13 +62,14 @@ ACTIONS: Final = {
 
 def start_of(request: service_pb2.StartExecutionRequest, payload_bytes_max: int) -> StartRequest:
     """What a start asks for. Raises Refused with everything that is wrong with its fields."""
-    unsupported(request, "unique_key", "unique_policy")
     faults = Faults()
     faults.definition_id(request.definition_id)
     if request.execution_id:
         faults.execution_id(request.execution_id)
     if request.conflict_policy > service_pb2.CONFLICT_POLICY_REJECT or request.conflict_policy < 0:
         faults.enum("conflict_policy", request.conflict_policy, service_pb2.ConflictPolicy)
+    faults.short("unique_key", request.unique_key)
+    faults.enum("unique_policy", request.unique_policy, service_pb2.UniquePolicy)
     faults.not_negative("version", request.version)
     faults.not_negative("min_revision", request.min_revision)
     faults.settle()
@@ -75,12 +81,13 @@ def start_of(request: service_pb2.StartExecutionRequest, payload_bytes_max: int)
         labels=dict(request.labels),
         reject_existing=request.conflict_policy == service_pb2.CONFLICT_POLICY_REJECT,
         min_revision=request.min_revision,
+        unique_key=request.unique_key,
+        unique_policy=_UNIQUE_POLICIES.get(request.unique_policy, UniquePolicy.RETURN_EXISTING),
     )
 
 
 def execution_of(view: ExecutionView, full: bool = False) -> pb2.Execution:
     """An execution as it is shown."""
-    started_at = timestamp_of(view.started_at)
     message = pb2.Execution(
         tenant=view.ref.tenant,
         execution_id=view.ref.execution_id,
@@ -92,15 +99,22 @@ def execution_of(view: ExecutionView, full: bool = False) -> pb2.Execution:
         labels=view.labels,
         output=_output(view),
         failure=_why(view),
-        created_at=started_at,
-        started_at=started_at,
+        created_at=timestamp_of(view.created_at),
+        started_at=timestamp_of(view.started_at),
         updated_at=timestamp_of(view.updated_at),
         ended_at=timestamp_of(view.ended_at),
         sequence=view.sequence,
+        trigger=None if view.origin is None else _trigger(view.origin),
+        unique_key=view.unique_key,
+        waits_for_execution_id=view.behind if view.status is Status.PENDING else "",
     )
     if full:
         _fill(message, view)
     return message
+
+
+def _trigger(origin: Origin) -> pb2.TriggerOrigin:
+    return pb2.TriggerOrigin(trigger_id=origin.trigger_id, event_id=origin.event_id, slot=timestamp_of(origin.slot))
 
 
 def _output(view: ExecutionView) -> Any:
@@ -161,6 +175,7 @@ def _open_step(step: OpenStep) -> pb2.OpenStep:
         worker_id=step.worker_id,
         max_attempts=step.max_attempts,
         event=",".join(step.events),
+        event_key=step.key,
     )
 
 

@@ -16,7 +16,8 @@ from callboard.runtime.stores.sqlite import pending_migrations
 
 from . import logs, process, telemetry
 from .config import FILE_NAME, OPTIONS, ConfigError, Option, ServerConfig, load
-from .wiring import ServeError, load_handlers, version
+from .loading import ServeError, load_handlers, load_stages
+from .wiring import version
 
 _REFUSED: Final = 1
 _WRONG_USAGE: Final = 2
@@ -54,11 +55,11 @@ def serve_command(config_file: Path | None, check: bool, no_backup: bool, **flag
             return
         logs.configure(config.log_format, config.log_level)
         tracing = telemetry.configure(os.environ, version())
-        registered = load_handlers(config.handlers)
+        registered, stages = load_handlers(config.handlers), load_stages(config.stages)
     except (ConfigError, ServeError) as error:
         _fail(str(error), _WRONG_USAGE)
     try:
-        asyncio.run(process.serve(config, tracing, registered))
+        asyncio.run(process.serve(config, tracing, registered, stages))
     except ServeError as error:
         _fail(str(error))
     finally:

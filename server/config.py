@@ -27,6 +27,10 @@ ENVIRONMENT_PREFIX: Final = "CALLBOARD_"
 MEBIBYTE: Final = 1024 * 1024
 
 _MODULE: Final = re.compile(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)*")
+_STAGE: Final = re.compile(
+    r"(?P<chain>[a-z][a-z_-]*):(?P<side>before|after):(?P<place>[a-z][a-z_-]*)="
+    rf"(?P<module>{_MODULE.pattern}):(?P<function>{_MODULE.pattern})"
+)
 _LISTEN: Final = re.compile(r"(?P<host>\[[0-9A-Fa-f:.]+\]|[^:\s\[\]]+):(?P<port>\d{1,5})")
 _UNIX: Final = re.compile(r"unix:\S+")
 
@@ -35,6 +39,20 @@ _S = TypeVar("_S", bound=msgspec.Struct)
 
 class ConfigError(Exception):
     """The configuration is wrong; the message has one line for each mistake, with its place."""
+
+
+class StageSpec(msgspec.Struct, frozen=True):
+    """A stage of the user's own, as it was named: `<chain>:<before|after>:<place>=<module>:<callable>`."""
+
+    chain: str
+    after: bool
+    place: str
+    """The stage of the chain beside which it runs."""
+    module: str
+    function: str
+
+    def __str__(self) -> str:
+        return f"{self.chain}:{'after' if self.after else 'before'}:{self.place}={self.module}:{self.function}"
 
 
 class ServerConfig(msgspec.Struct, frozen=True):
@@ -50,6 +68,8 @@ class ServerConfig(msgspec.Struct, frozen=True):
     """The tenants whose tasks these handlers do."""
     handlers_concurrency_max: int = 64
     """Tasks that the handlers of one tenant do at a time."""
+    stages: tuple[StageSpec, ...] = ()
+    """Stages of the user's own in the chains of lifecycle changes, in the order in which they run."""
     log_format: str = "text"
     log_level: str = "info"
     drain_seconds: float = 30.0
@@ -77,11 +97,13 @@ class Option(msgspec.Struct, frozen=True):
     metavar: str
     help: str
     several: bool = False
+    word: str = ""
+    """Its name on the command line, where that is another one."""
 
     @property
     def flag(self) -> str:
         """Its name on the command line."""
-        return "--" + self.name.replace("_", "-")
+        return "--" + (self.word or self.name.replace("_", "-"))
 
     @property
     def variable(self) -> str:
@@ -110,6 +132,17 @@ def _module(value: Any) -> str:
     if not _MODULE.fullmatch(text):
         raise ValueError(f"{text!r} is not the name of a Python module")
     return text
+
+
+def _stage(value: Any) -> StageSpec:
+    text = _text(value)
+    match = _STAGE.fullmatch(text)
+    if match is None:
+        raise ValueError(
+            f"{text!r} is not of the form <chain>:<before|after>:<stage>=<module>:<function>, "
+            "such as publish:before:record=policies:check_names"
+        )
+    return StageSpec(match["chain"], match["side"] == "after", match["place"], match["module"], match["function"])
 
 
 def _one_of(*known: str) -> Callable[[Any], str]:
@@ -165,6 +198,15 @@ OPTIONS: Final = (
     Option("handlers", _module, "MODULE", "A module with `operations`, run in this process. Repeatable.", True),
     Option("handlers_tenants", _text, "TENANT", "A tenant whose tasks the handlers do [default]. Repeatable.", True),
     Option("handlers_concurrency_max", _whole(1, 100_000), "N", "Tasks the handlers do at a time [64]."),
+    Option(
+        "stages",
+        _stage,
+        "CHAIN:before|after:STAGE=MODULE:FUNCTION",
+        "A stage of your own in a chain of lifecycle changes, such as publish:before:record=policies:check. "
+        "Repeatable.",
+        True,
+        "stage",
+    ),
     Option("log_format", _one_of("text", "json"), "text|json", "The form of the logs [text]."),
     Option("log_level", _one_of("debug", "info", "warning", "error"), "LEVEL", "The least level logged [info]."),
     Option("drain_seconds", _seconds(0, 3_600), "SECONDS", "How long a shutdown waits for what is under way [30]."),
@@ -181,6 +223,8 @@ _LIMITS_TABLE: Final = "limits"
 _MAY_BE_ZERO: Final = frozenset(
     {
         "cancel_grace_us",
+        "event_ids_seconds",
+        "jobs_kept_seconds",
         "kept_events_max",
         "labels_max",
         "poll_wait_seconds_max",

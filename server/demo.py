@@ -27,7 +27,8 @@ from callboard.v1.executions_pb2 import EXECUTION_STATUS_COMPLETED, ExecutionSta
 from callboard.v1.history_pb2 import WorkflowEvent
 
 from .config import ServerConfig
-from .wiring import load_handlers, serving
+from .loading import load_handlers
+from .wiring import serving
 
 EXAMPLE: Final = "callboard.examples.orders"
 WORKER: Final = f"{EXAMPLE}.worker"

@@ -9,9 +9,12 @@ import signal
 from collections.abc import Sequence
 from typing import Final, NoReturn
 
+from callboard.runtime.lifecycle.extensions import UserStage
+
 from .config import ServerConfig
+from .loading import Registered
 from .telemetry import Telemetry
-from .wiring import Registered, serving, version
+from .wiring import serving, version
 
 log = logging.getLogger("callboard.server")
 
@@ -19,7 +22,9 @@ EXIT_STORAGE_FAILED: Final = 70
 _SIGNALS: Final = (signal.SIGTERM, signal.SIGINT)
 
 
-async def serve(config: ServerConfig, telemetry: Telemetry, registered: Sequence[Registered]) -> None:
+async def serve(
+    config: ServerConfig, telemetry: Telemetry, registered: Sequence[Registered], stages: tuple[UserStage, ...] = ()
+) -> None:
     """Serve until SIGTERM or SIGINT, then drain; a second signal ends the process at once. Raises ServeError."""
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
@@ -34,7 +39,9 @@ async def serve(config: ServerConfig, telemetry: Telemetry, registered: Sequence
     for number in _SIGNALS:
         loop.add_signal_handler(number, asked, number)
     try:
-        async with serving(config, telemetry=telemetry, registered=registered, on_fatal=_fatal) as server:
+        async with serving(
+            config, telemetry=telemetry, registered=registered, stages=stages, on_fatal=_fatal
+        ) as server:
             info = server.runtime.info
             log.info(
                 "ready",

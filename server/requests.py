@@ -5,25 +5,28 @@ Nothing unknown is ever ignored. All mistakes of a request are told at once, eac
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any, Final, NamedTuple, TypeVar, cast
 
 from google.protobuf.descriptor import FieldDescriptor
 from google.protobuf.duration_pb2 import Duration
 from google.protobuf.message import DecodeError, Message
+from google.protobuf.timestamp_pb2 import Timestamp
 from google.protobuf.unknown_fields import UnknownFieldSet
 
+from callboard.runtime.core.language import DEFINITION_ID, TRIGGER_ID
 from callboard.runtime.core.refusals import Kind, Refusal, Refused, Violation
-from callboard.runtime.requests import EXECUTION_ID
+from callboard.runtime.requests import EVENT_NAME, EXECUTION_ID
 
 _M = TypeVar("_M", bound=Message)
 
-DEFINITION_ID: Final = re.compile(r"[a-z0-9][a-z0-9._-]{0,127}")
 NAME_CHARACTERS_MAX: Final = 255
 REASON_CHARACTERS_MAX: Final = 1_024
 
 _MICROSECONDS: Final = 1_000_000
+_NANOSECONDS: Final = 1_000_000_000
+_LAST_SECOND: Final = 253_402_300_799
+"""The last second of the year 9999, where RFC 3339 ends."""
 _VIOLATIONS_MAX: Final = 100
 
 
@@ -135,6 +138,16 @@ class Faults:
         if not DEFINITION_ID.fullmatch(value):
             self.add(field, _required(value) or f"must match {DEFINITION_ID.pattern}")
 
+    def trigger_id(self, value: str, field: str = "trigger_id") -> None:
+        """A required trigger id."""
+        if not TRIGGER_ID.fullmatch(value):
+            self.add(field, _required(value) or f"must match {TRIGGER_ID.pattern}")
+
+    def event_name(self, value: str, field: str = "name") -> None:
+        """The required name of an event."""
+        if not EVENT_NAME.fullmatch(value):
+            self.add(field, _required(value) or f"must match {EVENT_NAME.pattern}")
+
     def name(self, field: str, value: str) -> None:
         """A required name of 1 to 255 characters."""
         if not value:
@@ -169,6 +182,19 @@ def wait_us(faults: Faults, field: str, wait: Duration, seconds_max: int) -> int
         faults.add(field, "must not be negative")
         return 0
     return min(wait.seconds * _MICROSECONDS + wait.nanos // 1_000, seconds_max * _MICROSECONDS)
+
+
+def moment_us(faults: Faults, field: str, moment: Timestamp) -> int:
+    """A time after 1970 in whole microseconds; 0: it is none, and a fault."""
+    if not (0 <= moment.seconds <= _LAST_SECOND and 0 <= moment.nanos < _NANOSECONDS):
+        faults.add(field, "must be a time from 1970 to 9999")
+        return 0
+    microseconds, rest = divmod(moment.nanos, 1_000)
+    moment_us = moment.seconds * _MICROSECONDS + microseconds
+    if rest or not moment_us:
+        faults.add(field, "must be a time after 1970-01-01T00:00:00Z in whole microseconds")
+        return 0
+    return moment_us
 
 
 def unsupported(message: Message, *names: str) -> None:

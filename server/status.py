@@ -7,6 +7,7 @@ ErrorInfo then says how many there are.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any, Final
 
 import grpc
@@ -26,6 +27,8 @@ STATUS_BYTES_MAX: Final = 5_600
 """Bytes of an encoded status: with base64, still under the 8 KiB of metadata that peers take by default."""
 
 _MESSAGE_CHARACTERS_MAX: Final = 1_000
+_NAMED_CHARACTERS_MAX: Final = 1_500
+"""Characters of the ids of executions that are listed one by one."""
 _MICROSECONDS: Final = 1_000_000
 _BUSY_RETRY_US: Final = _MICROSECONDS
 """RESOURCE_EXHAUSTED always says when to come back; this long where the refusal does not."""
@@ -157,13 +160,24 @@ def _standard(refusal: Refusal, message: str) -> list[Message]:
     if refusal.kind is Kind.STATE:
         subject = f"{refusal.resource_type}/{refusal.resource}" if refusal.resource_type else ""
         broken = details_pb2.PreconditionFailure.Violation(type=refusal.reason, subject=subject, description=message)
-        details.append(details_pb2.PreconditionFailure(violations=[broken]))
+        details.append(details_pb2.PreconditionFailure(violations=[broken, *_in_the_way(refusal)]))
     if retry_after is not None:
         seconds, rest = divmod(max(retry_after, 0), _MICROSECONDS)
         details.append(details_pb2.RetryInfo(retry_delay=Duration(seconds=seconds, nanos=rest * 1_000)))
     if refusal.resource_type:
         details.append(details_pb2.ResourceInfo(resource_type=refusal.resource_type, resource_name=refusal.resource))
     return details
+
+
+def _in_the_way(refusal: Refusal) -> Iterator[details_pb2.PreconditionFailure.Violation]:
+    """One violation for each of the executions that stand in the way, where the refusal names them."""
+    room = _NAMED_CHARACTERS_MAX
+    for execution_id in refusal.metadata.get("execution_ids", "").split(","):
+        room -= len(execution_id)
+        if execution_id and room >= 0:
+            yield details_pb2.PreconditionFailure.Violation(
+                type=refusal.reason, subject=f"execution/{execution_id}", description="has not ended"
+            )
 
 
 def _bad_request(violations: tuple[Violation, ...]) -> details_pb2.BadRequest:

@@ -14,11 +14,9 @@ from __future__ import annotations
 
 import asyncio
 import gc
-import importlib
 import logging
 import os
 import socket
-import sys
 from collections.abc import AsyncGenerator, Callable, Sequence
 from contextlib import asynccontextmanager
 from importlib import metadata
@@ -27,7 +25,7 @@ from typing import Any, Final
 import grpc
 
 from callboard.runtime.engine import Runtime
-from callboard.runtime.handlers import Operations
+from callboard.runtime.lifecycle.extensions import UserStage
 from callboard.runtime.local_worker import LocalWorker
 from callboard.runtime.ports import Clock, Ids, StoreRefusedError
 from callboard.v1 import (
@@ -40,6 +38,7 @@ from callboard.v1 import (
 
 from .calls import Calls, Phase, Router, merged
 from .config import ServerConfig
+from .loading import Registered, ServeError
 from .probes import Health, Probes, handlers
 from .services.definitions import DefinitionService
 from .services.executions import ExecutionService
@@ -64,18 +63,6 @@ _KEEPALIVE_MS: Final = 20_000
 _PING_INTERVAL_MS_MIN: Final = 5_000
 _ROTATE_BEFORE: Final = 0.8
 """A stream is asked to move at this part of the age at which its connection is renewed."""
-
-
-class ServeError(Exception):
-    """The server cannot start; the message says why, in one line, and what to do."""
-
-
-class Registered:
-    """A registry of handlers and the name of the module it comes from."""
-
-    def __init__(self, name: str, operations: Operations) -> None:
-        self.name = name
-        self.operations = operations
 
 
 def version() -> str:
@@ -184,6 +171,7 @@ async def serving(
     *,
     telemetry: Telemetry | None = None,
     registered: Sequence[Registered] = (),
+    stages: tuple[UserStage, ...] = (),
     on_fatal: Callable[[BaseException], None] | None = None,
     clock: Clock | None = None,
     ids: Ids | None = None,
@@ -199,7 +187,7 @@ async def serving(
     address = _bind(transport, config.listen)
     await transport.start()
     try:
-        async with _runtime(config, on_fatal, telemetry, clock, ids) as runtime:
+        async with _runtime(config, stages, on_fatal, telemetry, clock, ids) as runtime:
             server = Server(config, runtime, transport, router, health, calls, address)
             server.start(registered)
             # What is there now stays: the collector need not look through it again and again. What comes lives until
@@ -219,6 +207,7 @@ async def serving(
 @asynccontextmanager
 async def _runtime(
     config: ServerConfig,
+    stages: tuple[UserStage, ...],
     on_fatal: Callable[[BaseException], None] | None,
     telemetry: Telemetry | None,
     clock: Clock | None,
@@ -233,36 +222,20 @@ async def _runtime(
         on_fatal=on_fatal,
         telemetry=telemetry.engine if telemetry else None,
         backup_before_migration=config.backup,
+        stages=stages,
     )
     try:
         runtime = await opened.__aenter__()
     except StoreRefusedError as error:
         raise ServeError(str(error)) from None
+    except ValueError as error:
+        if not stages:
+            raise
+        raise ServeError(f"--stage: {error}") from error
     try:
         yield runtime
     finally:
         await opened.__aexit__(None, None, None)
-
-
-def load_handlers(names: Sequence[str]) -> list[Registered]:
-    """Import the modules of --handlers. Raises ServeError."""
-    folder = os.getcwd()  # noqa: PTH109 - sys.path holds texts
-    if folder not in sys.path:
-        sys.path.insert(0, folder)
-    return [Registered(name, _operations_of(name)) for name in names]
-
-
-def _operations_of(name: str) -> Operations:
-    try:
-        module = importlib.import_module(name)
-    except Exception as error:
-        raise ServeError(f"--handlers {name}: cannot be imported: {type(error).__name__}: {error}") from error
-    operations = getattr(module, "operations", None)
-    if not isinstance(operations, Operations):
-        raise ServeError(f"--handlers {name}: the module has no `operations`, an Operations registry")
-    if not operations.names():
-        raise ServeError(f"--handlers {name}: its `operations` has no handlers")
-    return operations
 
 
 def _prepare(config: ServerConfig) -> None:

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from ..models import Execution
+from ..execution_models import Execution
 from .output import compact
 from .session import JsonValue, Session, connected, fail
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 import click
 
-from ..models import Event
+from ..execution_models import Emitted, Event
 from .output import compact
 from .session import JsonValue, Session, connected
 
@@ -56,6 +56,47 @@ async def enqueue(client: Client, session: Session, execution_id: str, event: st
         return
     became = "had been accepted before" if enqueued.duplicate else "is accepted"
     session.output.say(f"{event} {became} as {enqueued.event_id}")
+
+
+@click.command()
+@_EVENT
+@click.option("--key", default="", help="What waiting steps compare their key with; only triggers hear it without.")
+@_PAYLOAD
+@_EVENT_ID
+@connected
+async def emit(client: Client, session: Session, event: str, key: str, payload: Any, event_id: str) -> None:
+    """Publish an event for whoever listens: it starts what triggers start on it, and reaches steps that wait for it.
+
+    Answered when it is durably accepted, with what it matched. The same event id counts once in 7 days.
+
+    \b
+    callboard emit order.created --payload '{"id": "o-1"}' --event-id created-o-1
+    callboard emit payment.received --key o-1 --payload @payment.json
+    """
+    emitted = await client.emit(event, payload, key=key, event_id=event_id)
+    for warning in emitted.warnings:
+        click.echo(f"warning: {warning}", err=True)
+    if session.output.as_json:
+        session.output.document(emitted)
+    else:
+        _show_emitted(session, event, emitted)
+
+
+def _show_emitted(session: Session, event: str, emitted: Emitted) -> None:
+    became = "had been accepted before" if emitted.duplicate else "is accepted"
+    session.output.say(f"{event} {became} as {emitted.event_id}")
+    rows = [
+        ("starts", f"{one.execution_id} ({one.definition_id} version {one.version}, trigger {one.trigger_id})")
+        for one in emitted.started
+    ]
+    if emitted.started_count > len(emitted.started):
+        rows.append(("", f"{emitted.started_count} in all"))
+    offers = [("offered to", f"{one.execution_id} at {one.step_path}") for one in emitted.offered]
+    if emitted.offered_count > len(emitted.offered):
+        offers.append(("", f"{emitted.offered_count} in all"))
+    if emitted.job_id:
+        offers.append(("and", f"job {emitted.job_id} works through the rest: callboard jobs {emitted.job_id}"))
+    session.output.details([*rows, *offers] or [("matched", "nothing: no trigger and no waiting step")])
 
 
 @click.command()

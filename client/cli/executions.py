@@ -9,16 +9,26 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from ..models import Execution, OpenStep, Status
+from ..execution_models import Execution, OpenStep, Status
 from .output import compact, rfc3339
-from .session import NOT_COMPLETED, STILL_RUNNING, JsonValue, Length, Session, connected, labels
+from .session import (
+    NOT_COMPLETED,
+    STILL_RUNNING,
+    JsonValue,
+    Length,
+    Moment,
+    Session,
+    connected,
+    fail,
+    labels,
+    wait_option,
+)
 
 if TYPE_CHECKING:
     from ..client import Client
 
-_RFC3339 = ["%Y-%m-%dT%H:%M:%S%z", "%Y-%m-%dT%H:%M:%S.%f%z"]
 _COLUMNS = ["ID", "DEFINITION", "VERSION", "STATUS", "STATE", "INCIDENTS", "STARTED", "UPDATED"]
-FOREVER_SECONDS = 10 * 365 * 86400.0
+_UNIQUE_POLICIES = click.Choice(["return-existing", "reject", "cancel-existing"], case_sensitive=False)
 
 
 @click.command()
@@ -27,15 +37,14 @@ FOREVER_SECONDS = 10 * 365 * 86400.0
 @click.option("--id", "execution_id", default="", help="The execution's id; the server makes one where not given.")
 @click.option("--version", type=click.IntRange(min=1), help="The version; the published one where not given.")
 @click.option("--label", "label", multiple=True, callback=labels, metavar="NAME=VALUE", help="A label; repeatable.")
-@click.option(
-    "--wait",
-    type=Length(),
-    is_flag=False,
-    flag_value=FOREVER_SECONDS,
-    metavar="[TIME]",
-    help="Wait for its end, so long at the most. Without a time (then after ID): however long it takes.",
-)
+@wait_option("Wait for its end, so long at the most. Without a time (then after ID): however long it takes.")
 @click.option("--reject", is_flag=True, help="Refuse where the id is in use, instead of showing what has it.")
+@click.option("--unique-key", default="", metavar="KEY", help="No two that have not ended hold it.")
+@click.option(
+    "--unique-policy",
+    type=_UNIQUE_POLICIES,
+    help="Where one holds the key: show it [return-existing], refuse, or cancel it and begin when it has ended.",
+)
 @connected
 async def start(
     client: Client,
@@ -47,8 +56,17 @@ async def start(
     label: dict[str, str],
     wait: float | None,
     reject: bool,
+    unique_key: str,
+    unique_policy: str | None,
 ) -> int:
-    """Start an execution of the definition ID."""
+    """Start an execution of the definition ID.
+
+    \b
+    callboard start order --id o-1 --input '{"sku": "tea", "qty": 2}' --wait 30s
+    callboard start sync --unique-key customer-7 --unique-policy cancel-existing
+    """
+    if unique_policy and not unique_key:
+        fail("--unique-policy goes with --unique-key")
     with _patience(session, wait):
         execution = await client.start(
             definition_id,
@@ -58,16 +76,26 @@ async def start(
             labels=label,
             wait=wait,
             conflict_policy="REJECT" if reject else "RETURN_EXISTING",
+            unique_key=unique_key,
+            unique_policy=(unique_policy or "return-existing").upper().replace("-", "_"),  # type: ignore[arg-type]
         )
     if session.output.as_json:
         session.output.document(execution)
     elif wait is None:
-        session.output.say(execution.id if execution.started else f"{execution.id} (there already)")
+        session.output.say(started(execution))
     else:
         show(session, execution)
     if wait is None:
         return 0
     return wait_code(execution)
+
+
+def started(execution: Execution) -> str:
+    """The execution that a call started or found, for people."""
+    if not execution.started:
+        return f"{execution.id} (there already)"
+    before = execution.waits_for_execution_id
+    return f"{execution.id} (begins when {before} has ended)" if before else execution.id
 
 
 def wait_code(execution: Execution) -> int:
@@ -92,9 +120,7 @@ def _patience(session: Session, wait: float | None) -> Generator[None]:
 @click.command()
 @click.argument("execution_id", metavar="EXEC")
 @click.option("--at-sequence", type=click.IntRange(min=1), metavar="SEQUENCE", help="As it was after this event.")
-@click.option(
-    "--at-time", type=click.DateTime(_RFC3339), metavar="TIME", help="As it was then; such as 2026-01-31T12:00:00Z."
-)
+@click.option("--at-time", type=Moment, metavar="TIME", help="As it was then; such as 2026-01-31T12:00:00Z.")
 @connected
 async def get(
     client: Client, session: Session, execution_id: str, at_sequence: int | None, at_time: datetime | None
@@ -117,8 +143,11 @@ def show(session: Session, execution: Execution) -> None:
             ("definition", f"{execution.definition_id} version {execution.version}"),
             ("status", str(execution.status)),
             ("state", execution.state),
+            ("waits for", execution.waits_for_execution_id and f"{execution.waits_for_execution_id} to end"),
             ("flags", ", ".join(flags)),
             ("labels", ", ".join(f"{name}={value}" for name, value in sorted(execution.labels.items()))),
+            ("unique key", execution.unique_key),
+            ("trigger", _origin(session, execution)),
             ("started", output.moment(execution.started_at or execution.created_at)),
             ("ended", output.moment(execution.ended_at)),
             ("input", "" if execution.input is None else compact(execution.input)),
@@ -130,6 +159,15 @@ def show(session: Session, execution: Execution) -> None:
         output.say("")
         columns = ["STEP", "STATE", "WAITS FOR", "SINCE", "ATTEMPT", "NEXT"]
         output.table(columns, [_step(session, step) for step in execution.open_steps])
+
+
+def _origin(session: Session, execution: Execution) -> str:
+    """What started it, where a trigger did."""
+    origin = execution.trigger
+    if origin is None:
+        return ""
+    what = f"slot {session.output.slot(origin.slot)}" if origin.slot else f"event {origin.event_id}"
+    return f"{origin.trigger_id}, {what}" if origin.slot or origin.event_id else origin.trigger_id
 
 
 def _step(session: Session, step: OpenStep) -> list[object]:

@@ -3,7 +3,9 @@
 import base64
 import dataclasses
 import json
+import shutil
 import sys
+import textwrap
 from collections.abc import AsyncIterator, Iterable, Sequence
 from datetime import UTC, datetime, timedelta
 from enum import Enum
@@ -23,7 +25,11 @@ _STYLES = {
     "PARKED": "yellow",
     "CANCELLED": "magenta",
     "TERMINATED": "magenta",
+    "DELETING": "yellow",
+    "DELETED": "magenta",
+    "paused": "yellow",
 }
+_SIGNS = {"+": "green", "~": "yellow", "-": "red"}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -75,10 +81,22 @@ class Output:
             return ""
         return moment.astimezone().strftime("%H:%M:%S.%f")[:-3] if self.at_terminal else rfc3339(moment)
 
-    def table(self, columns: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
-        """Rows under headings: a table at a terminal, else lines with tabs between."""
+    def slot(self, moment: datetime | None) -> str:
+        """A nominal time: local, and how far away it is, where a person is looking, else RFC 3339."""
+        if moment is None:
+            return ""
+        return f"{local(moment)} ({ago(moment)})" if self.at_terminal else rfc3339(moment)
+
+    def table(self, columns: Sequence[str], rows: Iterable[Sequence[object]], *, empty: str = "") -> None:
+        """Rows under headings: a table at a terminal, else lines with tabs between. `empty` is said to people where
+        there are no rows."""
+        listed = list(rows)
+        if empty and not listed:
+            click.echo(empty, err=not self.at_terminal)
+            if self.at_terminal:
+                return
         if not self.at_terminal:
-            for row in [columns, *rows]:
+            for row in [columns, *listed]:
                 click.echo("\t".join(_flat(cell) for cell in row))
             return
         from rich.console import Console  # noqa: PLC0415 - slow to import, and only for people
@@ -88,9 +106,22 @@ class Output:
         table = Table(box=None, header_style="bold", pad_edge=False)
         for column in columns:
             table.add_column(column, overflow="fold")
-        for row in rows:
+        for row in listed:
             table.add_row(*[Text(_flat(cell), style=_STYLES.get(_flat(cell), "")) for cell in row])
         Console().print(table)
+
+    def records(self, columns: Sequence[str], rows: Iterable[Sequence[object]], *, titles: int, empty: str) -> None:
+        """Rows with many columns: as `table` has them, but where a person's terminal is too narrow one below the other.
+        Then the first `titles` columns are the heading of each row."""
+        cells = [[_flat(cell) for cell in row] for row in rows]
+        wide = sum(max(map(len, column)) + 2 for column in zip(columns, *cells, strict=True))
+        if not cells or not self.at_terminal or wide <= shutil.get_terminal_size().columns:
+            self.table(columns, cells, empty=empty)
+            return
+        for row in cells:
+            click.secho(" ".join(row[:titles]), bold=True)
+            named = zip(columns[titles:], row[titles:], strict=True)
+            self.details((column.lower(), cell) for column, cell in named if cell)
 
     def facts(self, facts: Iterable[tuple[str, object]]) -> None:
         """Names with what they are, those that are nothing left out."""
@@ -98,6 +129,22 @@ class Output:
         width = max((len(name) for name, _ in shown), default=0)
         for name, value in shown:
             click.echo(f"{name.ljust(width)}  {self.styled(value)}")
+
+    def details(self, rows: Iterable[tuple[str, str]]) -> None:
+        """What there is to know about the sentence before: names with what they are, indented. A name that is empty
+        goes on with the one before; a value that begins with +, ~ or - has its colour."""
+        listed = list(rows)
+        width = max(8, *(len(name) for name, _ in listed)) + 2 if listed else 0
+        columns = shutil.get_terminal_size().columns
+        for name, value in listed:
+            lead = f"  {name.ljust(width)}"
+            style = _SIGNS.get(value[:1]) if value[1:2] == " " else None
+            parts = [_flat(value)]
+            if self.at_terminal and columns > 2 * len(lead):
+                parts = textwrap.wrap(_flat(value), columns - len(lead) - 2, subsequent_indent="  ") or [""]
+            for part in parts:
+                self.say(lead + (click.style(part, fg=style) if self.at_terminal else part))
+                lead = " " * len(lead)
 
 
 def _flat(value: object) -> str:
@@ -107,6 +154,13 @@ def _flat(value: object) -> str:
 def rfc3339(moment: datetime) -> str:
     """A moment in UTC, to the microsecond."""
     return moment.astimezone(UTC).isoformat().replace("+00:00", "Z")
+
+
+def local(moment: datetime) -> str:
+    """A moment on the clock of whoever is looking; the year where it is another one, seconds where there are any."""
+    there = moment.astimezone()
+    day = there.strftime("%a %d %b" if there.year == datetime.now(UTC).year else "%a %d %b %Y")
+    return f"{day} {there.strftime('%H:%M:%S' if there.second or there.microsecond else '%H:%M')}"
 
 
 def ago(moment: datetime) -> str:

@@ -158,6 +158,34 @@ class Length(click.ParamType[float]):
         return sum(float(number) * _UNITS[unit] for number, unit in parts)
 
 
+Moment = click.DateTime(["%Y-%m-%dT%H:%M:%S%z", "%Y-%m-%dT%H:%M:%S.%f%z"])
+"""A moment in RFC 3339, such as 2026-01-31T12:00:00Z."""
+
+FOREVER_SECONDS = 10 * 365 * 86400.0
+
+
+def wait_option(help_: str) -> Callable[[Command], Command]:
+    """The option `--wait [TIME]`; without a time it waits however long it takes."""
+    return click.option(
+        "--wait", type=Length(), is_flag=False, flag_value=FOREVER_SECONDS, metavar="[TIME]", help=help_
+    )
+
+
+def asks() -> bool:
+    """Whether there is a person to ask. Programs have said what they want."""
+    return sys.stdin.isatty()
+
+
+def confirm(question: str) -> None:
+    """Asks a person whether to go on, and ends the command where not."""
+    click.confirm(question, abort=True, err=True)
+
+
+def read_text(name: str) -> str:
+    """The text of a file, or of standard input for `-`. Raises OSError and UnicodeDecodeError."""
+    return sys.stdin.read() if name == "-" else Path(name).read_text("utf-8")
+
+
 class JsonValue(click.ParamType[Any]):
     """A JSON value: as it stands, `@file`, or `-` for standard input."""
 
@@ -178,8 +206,8 @@ class JsonValue(click.ParamType[Any]):
     @staticmethod
     def _text(value: str) -> str:
         if value == "-":
-            return sys.stdin.read()
-        return Path(value[1:]).read_text("utf-8") if value.startswith("@") else value
+            return read_text(value)
+        return read_text(value[1:]) if value.startswith("@") else value
 
 
 def _members(pairs: list[tuple[str, Any]]) -> dict[str, Any]:

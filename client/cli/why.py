@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING
 
 import click
 
-from ..models import Execution, Incident, IncidentKind, OpenStep, Queue, WaitingOn
+from ..execution_models import Execution, Incident, IncidentKind, OpenStep, Status, WaitingOn
+from ..server_models import Queue
 from .output import ago, length, rfc3339
 from .session import Session, connected
 
@@ -41,6 +42,7 @@ async def why(client: Client, session: Session, execution_id: str) -> None:
                 "status": execution.status,
                 "state": execution.state,
                 "reasons": reasons,
+                "waits_for_execution_id": execution.waits_for_execution_id,
                 "open_steps": execution.open_steps,
                 "incidents": execution.incidents,
                 "queues": [queues[step.operation] for step in execution.open_steps if step.operation in queues],
@@ -58,6 +60,9 @@ def explain(execution: Execution, queues: dict[str, Queue]) -> list[str]:
         because = f": {execution.error}" if execution.error else ""
         return [f"{first}{because}. It has ended and waits for nothing."]
     said = [f"{first}{f' ({execution.state})' if execution.state != execution.status.lower() else ''}."]
+    if execution.waits_for_execution_id:
+        before = execution.waits_for_execution_id
+        said.append(f"It begins when execution {before} has ended{_line(execution)}: callboard why {before}")
     if execution.paused:
         said.append("It is paused: nothing goes on until someone resumes it.")
     said.extend(_incident(execution, incident) for incident in execution.incidents)
@@ -66,9 +71,18 @@ def explain(execution: Execution, queues: dict[str, Queue]) -> list[str]:
     said.extend(_step(step, queues) for step in waiting if step.path not in parked)
     if len(execution.open_steps) < execution.open_step_count:
         said.append(f"And {execution.open_step_count - len(execution.open_steps)} more steps are open.")
+    if execution.status is Status.PENDING and len(said) == 1:
+        said.append("It has been accepted and begins at any moment.")
     if len(said) == 1:
         said.append("Nothing is open: it goes on by itself at any moment.")
     return said
+
+
+def _line(execution: Execution) -> str:
+    """Why one of two executions has to wait for the other."""
+    if execution.trigger and execution.trigger.slot:
+        return f", for runs of trigger {execution.trigger.trigger_id} do not overlap"
+    return f", for both have the unique key {execution.unique_key!r}" if execution.unique_key else ""
 
 
 def _incident(execution: Execution, incident: Incident) -> str:

@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import difflib
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
 from typing import Any, cast
 
 from .durations import TimeTextError, parse_duration, parse_timestamp
@@ -31,6 +32,22 @@ _UNKNOWN_ROOT = re.compile(r"`(\w+)` is unknown here")
 _NOTHING: frozenset[str] = frozenset()
 
 UNKNOWN_REFERENCE = "UNKNOWN_REFERENCE"
+
+
+@dataclass(frozen=True, slots=True)
+class Apart:
+    """A place outside of the steps."""
+
+    names: Names
+    """What may be named there."""
+    reasons: Mapping[str, str]
+    """Why other roots may not."""
+    absent: Mapping[tuple[str, ...], str] = field(default_factory=dict[tuple[str, ...], str])
+    """Fields of bound roots that cannot exist there, and why."""
+
+
+_LABEL = Apart(Names(frozenset({"input", "execution", "now"})), ROOTS_NOT_BOUND)
+_STEP = Apart(Names(ROOTS), ROOTS_NOT_BOUND)
 
 
 class Binder:
@@ -72,9 +89,25 @@ class Binder:
 
     def label(self, text: str, path: Path) -> Template:
         """A label: made at the start, when nothing has run."""
-        names = Names(frozenset({"input", "execution", "now"}))
-        self._leaf(text, path, None, names)
-        return self._compiled(text, names, render(path))
+        return self.template_apart(text, path, _LABEL, render(path))
+
+    def template_apart(self, value: Any, path: Path, place: Apart, where: str) -> Template:
+        """A free value with templates in it that belongs to no step; `where` is what run-time errors call it."""
+        for leaf, here in _texts(value, path):
+            self._leaf(leaf, here, None, place.names, place)
+        return self._compiled(value, place.names, where)
+
+    def expression_apart(self, text: str, path: Path, place: Apart) -> Expression | None:
+        """A bare-CEL field that belongs to no step and may be absent."""
+        if not text:
+            return None
+        try:
+            expression = compile_expression(text, place.names)
+        except ExpressionSyntaxError as error:
+            self._note(error, path, place)
+            return _NULL
+        self._check_absent(expression.references, text, path, place)
+        return expression
 
     def moment(self, text: str, path: Path, spot: Spot) -> Template | None:
         """A time: bare CEL, or an RFC 3339 timestamp as it is."""
@@ -119,13 +152,14 @@ class Binder:
         except TemplateSyntaxError:
             return compile_template(None, names)
 
-    def _leaf(self, text: str, path: Path, spot: Spot | None, names: Names) -> None:
+    def _leaf(self, text: str, path: Path, spot: Spot | None, names: Names, place: Apart = _STEP) -> None:
         try:
             template = compile_template(text, names)
         except TemplateSyntaxError as refused:
             for error in refused.errors:
-                self._note(error, path)
+                self._note(error, path, place)
             return
+        self._check_absent(template.references, text, path, place)
         self._check(template.references, template.guarded, text, path, spot)
 
     def _names(self, spot: Spot, extra: frozenset[str]) -> Names:
@@ -137,15 +171,23 @@ class Binder:
             roots |= {"error"}
         return Names(roots=roots, steps=self._steps, items=items)
 
-    def _note(self, error: ExpressionSyntaxError, path: Path) -> None:
+    def _note(self, error: ExpressionSyntaxError, path: Path, place: Apart = _STEP) -> None:
         root = _UNKNOWN_ROOT.fullmatch(error.message)
-        if root is not None and root[1] in ROOTS_NOT_BOUND:
-            message = f"`{root[1]}` is not bound here: {ROOTS_NOT_BOUND[root[1]]}"
+        if root is not None and root[1] in place.reasons:
+            message = f"`{root[1]}` is not bound here: {place.reasons[root[1]]}"
         else:
             message = f"{error.message}; {error.hint}" if error.hint else error.message
         unknown = error.message.startswith("there is no step")
         code = UNKNOWN_REFERENCE if unknown else "INVALID_EXPRESSION"
         self._problems.add(path, message, code, at=(error.line, error.column))
+
+    def _check_absent(self, references: tuple[tuple[str, ...], ...], text: str, path: Path, place: Apart) -> None:
+        for reference in references:
+            reason = place.absent.get(reference[:2])
+            if reason is not None:
+                name = ".".join(reference[:2])
+                message = f"`{name}` cannot exist here: {reason}"
+                self._problems.add(path, message, "INVALID_EXPRESSION", at=_position(text, name))
 
     def _check(
         self,

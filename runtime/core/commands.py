@@ -10,15 +10,43 @@ import msgspec
 
 from .failures import Failure
 
+KEY_LINE = "key:"
+"""What the name of the line of a unique key begins with."""
+
+
+class Origin(msgspec.Struct, frozen=True, omit_defaults=True):
+    """The trigger that started an execution, and on what."""
+
+    trigger_id: str
+    event_id: str = ""
+    """Of the published event; empty: it was no event."""
+    slot: int = 0
+    """The nominal instant of the schedule's slot, in microseconds since the epoch; 0: it was no schedule."""
+
 
 class Start(msgspec.Struct, frozen=True):
-    """Begin the execution."""
+    """Begin the execution, or accept it for later."""
 
     definition_id: str
     version: int
     input: Any = None
     labels: dict[str, str] = {}
     trace: str = ""
+    lines: tuple[str, ...] = ()
+    """The lines it has a place in until it ends."""
+    behind: str = ""
+    """The id of the execution before it in its line: it is PENDING until it is released; empty: it begins at once."""
+    origin: Origin | None = None
+    """None: a call started it."""
+
+
+class Release(msgspec.Struct, frozen=True):
+    """It has come to the front of its line: a PENDING execution begins."""
+
+
+class Join(msgspec.Struct, frozen=True):
+    """Another start is answered with this execution, which holds its unique key. Nothing happens to it; what comes
+    with the command (the id of that request) is remembered, unless it has ended."""
 
 
 class Submit(msgspec.Struct, frozen=True):
@@ -29,6 +57,16 @@ class Submit(msgspec.Struct, frozen=True):
     event_id: str = ""
     """The caller's, for deduplication; the event carries it."""
     enqueued: bool = False
+
+
+class Offer(msgspec.Struct, frozen=True):
+    """A published event of the key that a `receive` waits for; that step alone may take it, and it is never kept."""
+
+    path: str
+    name: str
+    payload: Any = None
+    published_id: str = ""
+    """The event's id in the tenant."""
 
 
 class CompleteTask(msgspec.Struct, frozen=True):
@@ -104,7 +142,10 @@ class Proceed(msgspec.Struct, frozen=True):
 
 Command: TypeAlias = Union[  # noqa: UP007 - a closed list reads best one a line
     Start,
+    Release,
+    Join,
     Submit,
+    Offer,
     CompleteTask,
     FailTask,
     LoseDelivery,

@@ -21,6 +21,7 @@ from .numbers import typed_numbers
 from .plan import (
     Block,
     Body,
+    EmitBody,
     FailBody,
     FinishBody,
     ForeachBody,
@@ -43,6 +44,7 @@ from .reader import Reading
 from .refusals import Violation
 from .sites import Moment, Site, Spot, Stretch, StretchKind
 from .survey import Survey
+from .trigger_compiler import check_triggers, compile_triggers
 
 _RESULT = frozenset({"result"})
 _EVENT = frozenset({"event"})
@@ -67,6 +69,7 @@ def compile_definition(reading: Reading, version: int = 0, limits: DefinitionLim
     for path, what in not_executed(definition):
         problems.add(path, f"{what} is not executed yet by this version of the server", "UNSUPPORTED_FEATURE", key=True)
     _check_steps(survey, limits or DefinitionLimits(), problems)
+    check_triggers(definition.triggers, limits or DefinitionLimits(), problems)
     plan = _Builder(survey, problems).plan(version)
     found = [*reading.violations, *_unblamed(problems, reading, survey)]
     found.sort(key=lambda violation: (violation.line, violation.column))
@@ -134,6 +137,7 @@ class _Builder:
             labels=labels,
             output=self._bind.free(definition.output, ("output",), end),
             park_on_failure=definition.on_failure is lang.OnFailure.PARK,
+            triggers=compile_triggers(definition.triggers, self._bind, self._problems),
             typed_input=typed_numbers(definition.input_schema) if definition.input_schema else None,
         )
 
@@ -239,6 +243,8 @@ class _Builder:
             return WaitBody(duration, self._bind.moment(said.wait.until, (*path, "until"), entry))
         if said.receive is not None:
             return self._receive(said.receive, (*site.path, "receive"), entry)
+        if said.emit is not None:
+            return self._emit(said.emit, (*site.path, "emit"), entry)
         if said.fail is not None:
             return self._fail(said.fail, (*site.path, "fail"), entry)
         if said.set is not None:
@@ -284,6 +290,14 @@ class _Builder:
             timeout=self._bind.duration(said.timeout, (*path, "timeout"), entry),
             until=self._bind.moment(said.until, (*path, "until"), entry),
             continue_on_timeout=said.on_timeout is lang.OnTimeout.CONTINUE,
+            key=self._bind.optional(said.key, (*path, "key"), entry),
+        )
+
+    def _emit(self, said: lang.EmitStep, path: Path, entry: Spot) -> EmitBody:
+        return EmitBody(
+            name=said.name,
+            key=self._bind.optional(said.key, (*path, "key"), entry),
+            payload=self._bind.free(said.payload, (*path, "payload"), entry),
         )
 
     def _fail(self, said: lang.FailStep, path: Path, entry: Spot) -> FailBody:

@@ -30,7 +30,7 @@ from .expressions import ExpressionError
 from .failures import TIMEOUT, WORKER_LOST, Failure
 from .plan import Plan, RetryPolicy, Step
 from .refusals import Kind, Refusal
-from .state import Kept, Run, State, StepState
+from .state import Kept, Run, State, Status, StepState
 from .steps import begin, hears, limit_queueing, limit_total, settle, take, unsettled
 from .turn import Limits, Turn, as_text, expression_failure
 
@@ -84,9 +84,13 @@ def _start(turn: Turn, command: cmd.Start) -> Refusal | None:
             input=command.input,
             labels=labels,
             trace=command.trace,
+            lines=command.lines,
+            behind=command.behind,
+            origin=command.origin,
         )
     )
-    begin(turn, turn.plan.root.steps[0], "")
+    if not command.behind:
+        begin(turn, turn.plan.root.steps[0], "")
     return None
 
 
@@ -106,6 +110,20 @@ def _made_labels(turn: Turn, command: cmd.Start) -> dict[str, str]:
         for name, template in turn.plan.labels.items()
         if name not in command.labels
     }
+
+
+def _release(turn: Turn, command: cmd.Release) -> Refusal | None:
+    state = turn.state
+    if state.status.ended:
+        return _ended(state)
+    if state.status is Status.PENDING:
+        turn.emit(ev.ExecutionReleased())
+        begin(turn, turn.plan.root.steps[0], "")
+    return None
+
+
+def _join(turn: Turn, command: cmd.Join) -> Refusal | None:
+    return _ended(turn.state) if turn.state.status.ended else None
 
 
 def _submit(turn: Turn, command: cmd.Submit) -> Refusal | None:
@@ -141,6 +159,30 @@ def _taker(turn: Turn, command: cmd.Submit, warnings: list[ev.WarningRaised]) ->
     for path in state.listening.get(command.name, ()):
         if hears(turn, turn.plan.steps[state.runs[path].step], path, kept, warnings):
             return path
+    return None
+
+
+def _offer(turn: Turn, command: cmd.Offer) -> Refusal | None:
+    state, path = turn.state, command.path
+    if state.status.ended:
+        return _ended(state)
+    if path not in state.listening.get(command.name, ()) or not state.runs[path].key:
+        turn.emit(ev.EventMissed(path=path, name=command.name, published_id=command.published_id))
+        return None
+    warnings: list[ev.WarningRaised] = []
+    offered = Kept(command.name, command.payload, turn.facts.now, command.published_id)
+    heard = hears(turn, _step(turn, path), path, offered, warnings)
+    if heard:
+        turn.emit(
+            ev.EventReceived(
+                name=command.name, payload=command.payload, published_id=command.published_id, offered_to=path
+            )
+        )
+    received = state.sequence
+    for warning in warnings:
+        turn.emit(warning)
+    if heard:
+        take(turn, path, received)
     return None
 
 
@@ -374,7 +416,7 @@ def _resolve_end(turn: Turn, command: cmd.Resolve, failure: Failure) -> None:
 
 
 def _proceed(turn: Turn, command: cmd.Proceed) -> Refusal | None:
-    if turn.state.status.ended or turn.state.cancelling:
+    if turn.state.status is not Status.RUNNING:
         return None
     if command.left is None:
         unsettled(turn)
@@ -385,7 +427,10 @@ def _proceed(turn: Turn, command: cmd.Proceed) -> Refusal | None:
 
 _DECIDE: dict[type[cmd.Command], Callable[[Turn, Any], Refusal | None]] = {
     cmd.Start: _start,
+    cmd.Release: _release,
+    cmd.Join: _join,
     cmd.Submit: _submit,
+    cmd.Offer: _offer,
     cmd.CompleteTask: _complete_task,
     cmd.FailTask: _fail_task,
     cmd.LoseDelivery: _lose_delivery,

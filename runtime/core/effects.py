@@ -72,6 +72,47 @@ class CloseExecution(msgspec.Struct, frozen=True):
     """The execution has ended: all its open tasks and timers go, waiting callers are told."""
 
 
+class OpenWait(msgspec.Struct, frozen=True):
+    """A `receive` with a key waits: published events of these names and this key are offered to it."""
+
+    path: str
+    names: tuple[str, ...]
+    key: str
+
+
+class CloseWait(msgspec.Struct, frozen=True):
+    """The step no longer waits for published events."""
+
+    path: str
+
+
+class EmitEvent(msgspec.Struct, frozen=True):
+    """Publish an event: an outbox row, delivered after the commit and accepted once."""
+
+    sequence: int
+    """Of the event that asks for it."""
+    name: str
+    key: str
+    payload: object
+
+
+class LeaveLine(msgspec.Struct, frozen=True):
+    """The execution has ended and leaves this line; the next in it is released by the same commit."""
+
+    line: str
+
+
 Effect: TypeAlias = Union[  # noqa: UP007
-    OpenTask, CloseTask, RequestCancel, SetTimer, ClearTimer, Continue, BuryEvent, CloseExecution
+    OpenTask,
+    CloseTask,
+    RequestCancel,
+    SetTimer,
+    ClearTimer,
+    Continue,
+    BuryEvent,
+    OpenWait,
+    CloseWait,
+    EmitEvent,
+    LeaveLine,
+    CloseExecution,
 ]

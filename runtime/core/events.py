@@ -12,6 +12,7 @@ from typing import Any, TypeAlias, Union
 import msgspec
 from msgspec import UNSET, UnsetType
 
+from .commands import Origin
 from .failures import Failure
 
 
@@ -28,6 +29,12 @@ class ExecutionStarted(_Event, frozen=True):
     labels: dict[str, str] = {}
     trace: str = ""
     """W3C `traceparent` of the caller: the trace that the whole execution belongs to."""
+    lines: tuple[str, ...] = ()
+    """The lines it has a place in until it ends: `key:<unique key>`, `trigger:<trigger id>`."""
+    behind: str = ""
+    """The id of the execution it waits for: it is PENDING until ExecutionReleased; empty: it begins at once."""
+    origin: Origin | None = None
+    """The trigger that started it."""
 
 
 class StepScheduled(_Event, frozen=True):
@@ -51,6 +58,8 @@ class StepScheduled(_Event, frozen=True):
     """Microseconds all attempts may take together; 0: no limit."""
     events: tuple[str, ...] = ()
     """Names of the events that a `receive` waits for."""
+    key: str = ""
+    """The key of the published events that a `receive` hears, too; empty: it hears none."""
     items: Any = None
     """The resolved items of a `foreach`."""
     max_failures: int = -1
@@ -168,12 +177,16 @@ class TimerFired(_Event, frozen=True):
 
 
 class EventReceived(_Event, frozen=True):
-    """An event arrived from outside and is kept until a `receive` takes it."""
+    """An event arrived from outside and is kept until a `receive` takes it; one that was published is taken at once."""
 
     name: str
     payload: Any = None
     enqueued: bool = False
     """It was accepted by EnqueueEvent: if the execution ends before it is taken, it becomes a dead letter."""
+    published_id: str = ""
+    """Of a published event: its id in the tenant."""
+    offered_to: str = ""
+    """Of a published event: the path of the step that waited for it and takes it."""
 
 
 class WarningRaised(_Event, frozen=True):
@@ -221,6 +234,28 @@ class ExecutionTerminated(_Event, frozen=True):
     reason: str = ""
 
 
+class ExecutionReleased(_Event, frozen=True):
+    """What a PENDING execution waited for is over: it begins."""
+
+
+class EventEmitted(_Event, frozen=True):
+    """An `emit` published an event: it is accepted once, soon after this is on disk."""
+
+    path: str
+    name: str
+    key: str = ""
+    """Empty: it reaches triggers only."""
+    payload: Any = None
+
+
+class EventMissed(_Event, frozen=True):
+    """A published event was offered to a step that waited for it when it was accepted, and waits no more."""
+
+    path: str
+    name: str
+    published_id: str = ""
+
+
 Event: TypeAlias = Union[  # noqa: UP007 - a closed list reads best one a line
     ExecutionStarted,
     StepScheduled,
@@ -244,6 +279,9 @@ Event: TypeAlias = Union[  # noqa: UP007 - a closed list reads best one a line
     ExecutionFailed,
     ExecutionCancelled,
     ExecutionTerminated,
+    ExecutionReleased,
+    EventEmitted,
+    EventMissed,
 ]
 
 TERMINAL = (ExecutionCompleted, ExecutionFailed, ExecutionCancelled, ExecutionTerminated)

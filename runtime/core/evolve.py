@@ -44,13 +44,24 @@ def evolve(state: State, event: ev.Event, at: int, event_id: str = "") -> None:
 
 
 def _started(state: State, event: ev.ExecutionStarted, at: int) -> None:
-    _to(state, Status.RUNNING)
+    if state.sequence != 1:
+        raise IllegalTransition("an execution is started once, by its first event")
+    if not event.behind:
+        _to(state, Status.RUNNING)
     state.definition_id = event.definition_id
     state.version = event.version
     state.input = event.input
     state.labels = dict(event.labels)
     state.trace = event.trace
+    state.lines = event.lines
+    state.behind = event.behind
+    state.origin = event.origin
     state.started_at = at
+
+
+def _released(state: State, event: ev.ExecutionReleased, at: int) -> None:
+    _to(state, Status.RUNNING)
+    state.released_at = at
 
 
 def _scheduled(state: State, event: ev.StepScheduled, at: int) -> None:
@@ -68,6 +79,7 @@ def _scheduled(state: State, event: ev.StepScheduled, at: int) -> None:
         queue_timeout=event.queue_timeout,
         total_timeout=event.total_timeout,
         events=event.events,
+        key=event.key,
         max_failures=event.max_failures,
     )
     if event.items is not None:
@@ -80,9 +92,9 @@ def _scheduled(state: State, event: ev.StepScheduled, at: int) -> None:
 
 
 def _completed(state: State, event: ev.StepCompleted, at: int) -> None:
+    kept = state.kept.pop(event.received) if event.received else None
     run = _end(state, event.path, StepState.SUCCEEDED, at)
-    if event.received:
-        kept = state.kept.pop(event.received)
+    if kept is not None:
         run.result = received_value(kept) if event.result is UNSET else event.result
     else:
         run.result = None if event.result is UNSET else event.result
@@ -177,11 +189,14 @@ def _timer_fired(state: State, event: ev.TimerFired, at: int) -> None:
 
 
 def _received(state: State, event: ev.EventReceived, at: int, event_id: str) -> None:
-    state.kept[state.sequence] = Kept(event.name, event.payload, at, event_id, event.enqueued)
+    known = event.published_id or event_id
+    state.kept[state.sequence] = Kept(event.name, event.payload, at, known, event.enqueued)
+    if event.offered_to:
+        state.runs[event.offered_to].offered = state.sequence
 
 
-def _warning(state: State, event: ev.WarningRaised, at: int) -> None:
-    """A warning is history only."""
+def _told(state: State, event: ev.Event, at: int) -> None:
+    """What is history only."""
 
 
 def _execution_parked(state: State, event: ev.ExecutionParked, at: int) -> None:
@@ -230,13 +245,16 @@ _APPLY: dict[type[ev.Event], Callable[[State, Any, int], None]] = {
     ev.BranchChosen: _branch_chosen,
     ev.TimerSet: _timer_set,
     ev.TimerFired: _timer_fired,
-    ev.WarningRaised: _warning,
+    ev.WarningRaised: _told,
     ev.ExecutionParked: _execution_parked,
     ev.ExecutionCancelling: _execution_cancelling,
     ev.ExecutionCompleted: _execution_completed,
     ev.ExecutionFailed: _execution_failed,
     ev.ExecutionCancelled: _execution_cancelled,
     ev.ExecutionTerminated: _execution_terminated,
+    ev.ExecutionReleased: _released,
+    ev.EventEmitted: _told,
+    ev.EventMissed: _told,
 }
 
 
@@ -315,16 +333,25 @@ def _leave(state: State, path: str, run: Run) -> None:
     if run.timers:
         run.timers.clear()
     run.due = 0
-    for name in run.events:
-        if (waiting := state.listening.get(name)) is not None:
-            waiting.pop(path, None)
-            if not waiting:
-                del state.listening[name]
+    if run.events:
+        _stop_listening(state, path, run)
     if state.awaiting and (scope := state.awaiting.pop(path, "")):
         state.runs[scope].awaits -= 1
     if state.incidents:
         state.incidents.pop(path, None)
     run.closing = None
+
+
+def _stop_listening(state: State, path: str, run: Run) -> None:
+    """A `receive` is over; the published event that it was about to take is for nobody else."""
+    for name in run.events:
+        if (waiting := state.listening.get(name)) is not None:
+            waiting.pop(path, None)
+            if not waiting:
+                del state.listening[name]
+    if run.offered:
+        state.kept.pop(run.offered, None)
+    run.key, run.offered = "", 0
 
 
 def _cancel_within(state: State, scope: str, at: int, spared: Container[str] = ()) -> None:

@@ -17,7 +17,7 @@ from .nodes import Path
 from .plan import StepKind
 
 NOT_EXECUTED: Final[Mapping[type[msgspec.Struct], frozenset[str]]] = {
-    lang.Definition: frozenset({"triggers", "retention", "factory"}),
+    lang.Definition: frozenset({"retention", "factory"}),
     lang.Step: frozenset(
         {
             "scope_retry",
@@ -29,13 +29,11 @@ NOT_EXECUTED: Final[Mapping[type[msgspec.Struct], frozenset[str]]] = {
             "after",
             "graph",
             "loop",
-            "emit",
             "subflow",
         }
     ),
     lang.TaskStep: frozenset({"mutates", "resource_type", "cache"}),
     lang.ParallelStep: frozenset({"join_count", "losers"}),
-    lang.ReceiveStep: frozenset({"key"}),
     lang.Timeouts: frozenset({"heartbeat"}),
     lang.Retry: frozenset({"max_deliveries"}),
 }
@@ -47,18 +45,32 @@ VALUES_NOT_EXECUTED: Final[Mapping[tuple[type[msgspec.Struct], str], frozenset[s
 """Values of fields that are refused."""
 
 ROOTS_NOT_BOUND: Final[Mapping[str, str]] = {
-    "trigger": "triggers are not executed yet by this version of the server",
+    "trigger": "it is bound in `input` and `unique_key` of triggers only; let the trigger put it into the input",
     "attempt": "it belongs to `scope_retry`, which is not executed yet by this version of the server",
     "args": "it belongs to `compensate`, which is not executed yet by this version of the server",
     "outcome": "it belongs to `compensate`, which is not executed yet by this version of the server",
     "original_key": "it belongs to `compensate`, which is not executed yet by this version of the server",
-    "event": "it is bound in filters only; a received event is `steps.<id>.result.payload`",
+    "event": "it is bound in filters and triggers only; a received event is `steps.<id>.result.payload`",
     "error": "it is bound in the steps of `on_error` only",
     "result": "it is bound in `output` and `collect` only; an earlier step's is `steps.<id>.result`",
     "item": "it is bound in the steps of a `foreach` without `as` only",
     "index": "it is bound in the steps of a `foreach` only",
 }
 """Why a root that exists somewhere is not there at some place."""
+
+_IN_TRIGGERS: Final = "no execution runs yet where a trigger is judged"
+
+ROOTS_NOT_BOUND_IN_TRIGGERS: Final[Mapping[str, str]] = {
+    **ROOTS_NOT_BOUND,
+    "trigger": "it is bound in a trigger's `input` and `unique_key`; its filter and execution id see `event` alone",
+    "input": "a trigger makes the input; what came in is `event`",
+    "steps": _IN_TRIGGERS,
+    "vars": _IN_TRIGGERS,
+    "execution": _IN_TRIGGERS,
+    "now": "when a trigger is judged must not matter; a schedule's own time is `trigger.slot`",
+    "event": "a schedule fires without an event; its own time is `trigger.slot`",
+}
+"""The same, within triggers."""
 
 ROOTS: Final = frozenset({"input", "steps", "vars", "execution", "now"})
 """Roots that are bound in every step."""
@@ -82,6 +94,10 @@ STEP_ID: Final = re.compile(r"[a-z][a-z0-9_]{0,62}")
 ITEM_NAME: Final = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,62}")
 SERVICE: Final = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]{0,254}")
 OPERATION: Final = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_-]{0,127}")
+TRIGGER_ID: Final = STEP_ID
+"""Without a dash, so that `<definition>-<trigger>-<slot>` can only be read in one way."""
+EVENT_NAME: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:-]{0,254}")
+EXECUTION_ID: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:-]{0,254}")
 
 RESERVED_STEP_IDS: Final = frozenset({"on_error"})
 """Parts of paths that are not steps."""
@@ -94,7 +110,8 @@ CEL_WORDS: Final = frozenset(
 )
 
 STATE_CHARACTERS_MAX: Final = 255
-EVENT_NAME_CHARACTERS_MAX: Final = 255
+KEY_CHARACTERS_MAX: Final = 255
+"""Of unique keys."""
 PRIORITY_MAX: Final = 1_000
 
 

@@ -76,6 +76,8 @@ class DefinitionLimits:
     """Bytes of the source text, and of the definition in its stored form."""
     definition_steps_max: int = 10_000
     """Steps of one definition, inner ones included."""
+    definition_triggers_max: int = 100
+    """Triggers of one definition."""
     definition_depth_max: int = 100
     """Levels of lists and objects within each other."""
     definition_nodes_max: int = 200_000

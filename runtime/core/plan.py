@@ -12,6 +12,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import TypeAlias, Union
 
+from .definition import Overlap
 from .expressions import Expression, Template
 from .values import Value
 
@@ -26,6 +27,7 @@ class StepKind(enum.StrEnum):
     FOREACH = "foreach"
     WAIT = "wait"
     RECEIVE = "receive"
+    EMIT = "emit"
     SET = "set"
     FAIL = "fail"
     FINISH = "finish"
@@ -149,6 +151,17 @@ class ReceiveBody:
     timeout: Duration | None = None
     until: Template | None = None
     continue_on_timeout: bool = False
+    key: Expression | None = None
+    """With it, published events of the same key are heard, too; evaluated once, when the waiting begins."""
+
+
+@dataclass(frozen=True, slots=True)
+class EmitBody:
+    """Publishes an event."""
+
+    name: str
+    key: Expression | None = None
+    payload: Template | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -182,6 +195,7 @@ Body: TypeAlias = Union[  # noqa: UP007
     ForeachBody,
     WaitBody,
     ReceiveBody,
+    EmitBody,
     SetBody,
     FailBody,
     FinishBody,
@@ -226,6 +240,41 @@ class Step:
 
 
 @dataclass(frozen=True, slots=True)
+class EventSource:
+    """A trigger listens to published events of a name. Its expressions see `event` only."""
+
+    name: str
+    filter: Expression | None = None
+    execution_id: Expression | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class ScheduleSource:
+    """A trigger fires at nominal instants: exactly one of `cron`, `every` and `at` is set. Times in microseconds."""
+
+    cron: str = ""
+    every: int = 0
+    at: int = 0
+    """Since the epoch."""
+    time_zone: str = "UTC"
+    overlap: Overlap = Overlap.SKIP
+    catch_up: int | None = None
+    """How far back missed slots are made up for; None: not at all."""
+    jitter: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class TriggerPlan:
+    """Starts executions by itself. Its input and unique key see `trigger`, and of an event trigger `event`."""
+
+    id: str
+    source: EventSource | ScheduleSource
+    input: Template | None = None
+    """None: the event's payload, or null for a schedule."""
+    unique_key: Expression | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class Plan:
     """A definition version, ready to run."""
 
@@ -237,5 +286,6 @@ class Plan:
     labels: Mapping[str, Template] = field(default_factory=dict[str, Template])
     output: Template | None = None
     park_on_failure: bool = False
+    triggers: tuple[TriggerPlan, ...] = ()
     typed_input: Callable[[Value], Value] | None = None
     """Where the input schema says `number` or `integer`: the input as expressions see it."""

@@ -21,7 +21,7 @@ def react(state: State, event: ev.Event) -> Iterable[fx.Effect]:
 
 def _scheduled(state: State, event: ev.StepScheduled) -> Iterable[fx.Effect]:
     if not event.operation:
-        return ()
+        return (fx.OpenWait(event.path, event.events, event.key),) if event.key else ()
     task = fx.OpenTask(
         event.path,
         event.operation,
@@ -60,6 +60,8 @@ def _leave(path: str, run: Run) -> list[fx.Effect]:
         effects.append(fx.CloseTask(path))
     if run.timers:
         effects.append(fx.ClearTimer(path))
+    if run.key:
+        effects.append(fx.CloseWait(path))
     return effects
 
 
@@ -112,10 +114,17 @@ def _timer_fired(state: State, event: ev.TimerFired) -> Iterator[fx.Effect]:
         yield _open_again(event.path, run, run.attempt + 1)
 
 
+def _emitted(state: State, event: ev.EventEmitted) -> Iterable[fx.Effect]:
+    return (fx.EmitEvent(state.sequence + 1, event.name, event.key, event.payload),)
+
+
 def _ended(state: State, event: ev.Event) -> Iterator[fx.Effect]:
     for kept in state.kept.values():
         if kept.enqueued:
             yield fx.BuryEvent(kept.name, kept.payload, kept.event_id, "EXECUTION_ENDED")
+    listening = dict.fromkeys(path for waiting in state.listening.values() for path in waiting)
+    yield from (fx.CloseWait(path) for path in listening if state.runs[path].key)
+    yield from (fx.LeaveLine(line) for line in state.lines)
     yield fx.CloseExecution()
 
 
@@ -133,5 +142,6 @@ _REACT: dict[type[ev.Event], Callable[[State, Any], Iterable[fx.Effect]]] = {
     ev.StepResolved: _resolved,
     ev.TimerSet: _timer_set,
     ev.TimerFired: _timer_fired,
+    ev.EventEmitted: _emitted,
     **dict.fromkeys(ev.TERMINAL, _ended),
 }

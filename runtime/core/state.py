@@ -17,6 +17,7 @@ from typing import Any
 import msgspec
 from msgspec import UNSET, UnsetType
 
+from .commands import Origin
 from .failures import Failure
 
 
@@ -43,7 +44,7 @@ class Status(enum.StrEnum):
 ENDED = frozenset({Status.COMPLETED, Status.FAILED, Status.REVERTED, Status.CANCELLED, Status.TERMINATED})
 
 STATUS_TRANSITIONS: Mapping[Status, frozenset[Status]] = {
-    Status.PENDING: frozenset({Status.RUNNING}),
+    Status.PENDING: frozenset({Status.RUNNING, Status.CANCELLED, Status.TERMINATED}),
     Status.RUNNING: frozenset({Status.REVERTING, Status.COMPLETED, Status.FAILED, Status.CANCELLED, Status.TERMINATED}),
     Status.REVERTING: frozenset({Status.REVERTED, Status.FAILED, Status.CANCELLED, Status.TERMINATED}),
     Status.COMPLETED: frozenset(),
@@ -141,6 +142,10 @@ class Run(msgspec.Struct, omit_defaults=True):
     """The `on_error` entry that runs for it."""
     events: tuple[str, ...] = ()
     """Names of the events a `receive` waits for."""
+    key: str = ""
+    """The key of the published events that are offered to a `receive` while it waits; empty: none are."""
+    offered: int = 0
+    """Sequence of the published event that it is about to take."""
     closing: Failure | None = None
     """A scope that has failed and waits for its delivered attempts."""
     awaits: int = 0
@@ -205,7 +210,16 @@ class State(msgspec.Struct, omit_defaults=True):
     failure: Failure | None = None
     reason: str = ""
     """Why it was cancelled or terminated."""
+    lines: tuple[str, ...] = ()
+    """The lines it has a place in until it ends."""
+    behind: str = ""
+    """The id of the execution that it was accepted behind: PENDING until it was released; empty: it began at once."""
+    origin: Origin | None = None
+    """The trigger that started it."""
     started_at: int = 0
+    """When it was accepted."""
+    released_at: int = 0
+    """When it was released; 0: not yet, or it began at once."""
     updated_at: int = 0
     ended_at: int = 0
     runs: dict[str, Run] = {}
@@ -222,6 +236,11 @@ class State(msgspec.Struct, omit_defaults=True):
     """Paths of delivered attempts whose answers are awaited -> the scope that then ends (empty: the execution)."""
     timers: dict[str, int] = {}
     """Timers of the execution itself."""
+
+    @property
+    def begun_at(self) -> int:
+        """When its first step was entered; 0: not yet, or it ended before."""
+        return self.released_at if self.behind else self.started_at
 
     @property
     def state(self) -> str:

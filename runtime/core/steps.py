@@ -18,10 +18,11 @@ from msgspec import UNSET
 from . import events as ev
 from .endings import complete, fail, skip
 from .evolve import owner_of
-from .expressions import ExpressionError, evaluate_bool
+from .expressions import Expression, ExpressionError, evaluate_bool
 from .failures import Failure
 from .plan import (
     Block,
+    EmitBody,
     FailBody,
     FinishBody,
     ForeachBody,
@@ -37,6 +38,9 @@ from .plan import (
 from .state import Kept, Run, State, StepState, block_of, numbers_in
 from .turn import Turn, as_moment, as_text, expression_failure
 from .values import ValueRefused, check_value
+
+KEY_CHARS_MAX = 255
+"""Characters of the key of a published event."""
 
 # Going through blocks
 
@@ -285,9 +289,12 @@ def _begin_receive(turn: Turn, step: Step, path: str, state: str | None) -> None
     body = step.body
     assert isinstance(body, ReceiveBody)
     due = _due(turn, step, path, body)
+    key = "" if body.key is None else _key(turn, body.key, step, path)
     names = tuple(dict.fromkeys(name for name, _ in body.events))
-    turn.emit(ev.StepScheduled(path=path, step=step.id, kind=step.kind, state=state, events=names))
+    turn.emit(ev.StepScheduled(path=path, step=step.id, kind=step.kind, state=state, events=names, key=key))
     warnings: list[ev.WarningRaised] = []
+    if body.key is not None and not key:
+        warnings.append(ev.WarningRaised(path=path, message="`key` is empty: no published event reaches this step"))
     taken = next((n for n, kept in turn.state.kept.items() if hears(turn, step, path, kept, warnings)), None)
     for warning in warnings:
         turn.emit(warning)
@@ -295,6 +302,17 @@ def _begin_receive(turn: Turn, step: Step, path: str, state: str | None) -> None
         take(turn, path, taken)
     elif due is not None:
         turn.emit(ev.TimerSet(path=path, timer="receive", due=due))
+
+
+def _key(turn: Turn, expression: Expression, step: Step, path: str) -> str:
+    """The key of a `receive` or an `emit`; raises ExpressionError."""
+    value = turn.see(expression, step, path)
+    if value is None:
+        raise ExpressionError("`key` gives null, where a string is wanted", expression.source)
+    key = as_text(value, expression.source)
+    if len(key) > KEY_CHARS_MAX:
+        raise ExpressionError(f"`key` gives {len(key)} characters; at most {KEY_CHARS_MAX}", expression.source)
+    return key
 
 
 def hears(turn: Turn, step: Step, path: str, kept: Kept, warnings: list[ev.WarningRaised]) -> bool:
@@ -318,6 +336,16 @@ def hears(turn: Turn, step: Step, path: str, kept: Kept, warnings: list[ev.Warni
 def take(turn: Turn, path: str, sequence: int) -> None:
     """A `receive` ends with a kept event."""
     complete(turn, path, UNSET, received=sequence)
+
+
+def _begin_emit(turn: Turn, step: Step, path: str, state: str | None) -> None:
+    body = step.body
+    assert isinstance(body, EmitBody)
+    key = "" if body.key is None else _key(turn, body.key, step, path)
+    payload = None if body.payload is None else turn.see(body.payload, step, path)
+    turn.emit(ev.StepScheduled(path=path, step=step.id, kind=step.kind, state=state))
+    turn.emit(ev.EventEmitted(path=path, name=body.name, key=key, payload=payload))
+    complete(turn, path, None)
 
 
 def _begin_set(turn: Turn, step: Step, path: str, state: str | None) -> None:
@@ -359,6 +387,7 @@ _BEGIN: dict[type[Any], Callable[[Turn, Step, str, str | None], None]] = {
     ForeachBody: _begin_foreach,
     WaitBody: _begin_wait,
     ReceiveBody: _begin_receive,
+    EmitBody: _begin_emit,
     SetBody: _begin_set,
     FailBody: _begin_fail,
     FinishBody: _begin_finish,

@@ -14,7 +14,7 @@ from .language import (
     ALL_ROOTS,
     CEL_WORDS,
     DEFINITION_ID,
-    EVENT_NAME_CHARACTERS_MAX,
+    EVENT_NAME,
     EXECUTED_KINDS,
     ITEM_NAME,
     KINDS,
@@ -117,6 +117,8 @@ class Survey:
             _check_wait(step.wait, (*path, "wait"), problems)
         if step.receive is not None:
             _check_receive(step.receive, (*path, "receive"), problems)
+        if step.emit is not None:
+            check_event_name(step.emit.name, (*path, "emit", "name"), problems, "an `emit` needs the event's `name`")
         if step.fail is not None and not step.fail.type:
             problems.add((*path, "fail", "type"), "a failure needs a type", "REQUIRED")
         self.variables.update(step.set or ())
@@ -228,16 +230,19 @@ def _check_receive(receive: lang.ReceiveStep, path: Path, problems: Problems) ->
         problems.add(path, "a `receive` has at most one of `timeout` and `until`", "CONFLICT")
     if receive.on_timeout is not None and not (receive.timeout or receive.until):
         problems.add((*path, "on_timeout"), "without `timeout` or `until` there is no such time", "CONFLICT")
-    _check_event_name(receive.event, (*path, "event"), problems)
+    if receive.event:
+        check_event_name(receive.event, (*path, "event"), problems)
     for number, match in enumerate(receive.any_of):
         here = (*path, "any_of", number, "event")
-        if not match.event:
-            problems.add(here, "an entry of `any_of` needs `event`", "REQUIRED")
-        _check_event_name(match.event, here, problems)
+        check_event_name(match.event, here, problems, "an entry of `any_of` needs `event`")
 
 
-def _check_event_name(name: str, path: Path, problems: Problems) -> None:
-    if len(name) > EVENT_NAME_CHARACTERS_MAX:
-        problems.add(path, f"is longer than {EVENT_NAME_CHARACTERS_MAX} characters", "OUT_OF_RANGE")
-    if "${" in name:
+def check_event_name(name: str, path: Path, problems: Problems, missing: str = "") -> None:
+    """The name of an event, as callers may publish or submit it; `missing` is what to say where there is none."""
+    if not name:
+        problems.add(path, missing, "REQUIRED")
+    elif "${" in name:
         problems.add(path, "is a constant; nothing in it is evaluated", "CONSTANT")
+    elif not EVENT_NAME.fullmatch(name):
+        message = f"the event name {name[:80]!r} does not fit [A-Za-z0-9][A-Za-z0-9._:-]{{0,254}}"
+        problems.add(path, message, "INVALID_ID")

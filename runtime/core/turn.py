@@ -189,7 +189,7 @@ _ROOTS: Mapping[str, Callable[[Turn], Any]] = {
     "now": lambda turn: turn.facts.now,
     "execution": lambda turn: {
         "id": turn.state.execution_id,
-        "started_at": format_timestamp(turn.state.started_at),
+        "started_at": format_timestamp(turn.state.begun_at),
         "definition": turn.state.definition_id,
         "version": turn.state.version,
     },

@@ -14,8 +14,8 @@ from ..core.lifecycle import Content, stored_content
 from ..core.nodes import DefinitionLimits, Node, tree
 from ..core.reader import Reading, read_definition
 from ..core.refusals import Violation
+from ..lifecycle_rows import DefinitionHead
 from ..loader import load
-from ..ports import DefinitionHead
 
 
 class SourceText(msgspec.Struct, frozen=True):

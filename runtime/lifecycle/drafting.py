@@ -19,6 +19,7 @@ from ..core.lifecycle import (
     Decision,
     StageRun,
     check_etag,
+    check_state,
     content_of,
     decide_draft,
     refuse_content,
@@ -26,11 +27,16 @@ from ..core.lifecycle import (
 from ..core.nodes import DefinitionLimits
 from ..core.reader import Reading
 from ..core.refusals import Refused, Violation
-from ..ports import Clock, DefinitionHead, Request
+from ..lifecycle_rows import DefinitionHead
+from ..ports import Clock
+from ..rows import Request
 from ..schemas import check_schema
-from .chain import Chain, Ran, first
+from ..slots import check_schedules
+from ..trigger_rows import JobRow
+from .chain import Chain, Report, first
 from .contents import Given, other_id, read_given, usable_id
-from .recording import Announce, LifecycleStore, Origin, Recorder, Writer, announce, standing_of
+from .extensions import UserStage, extended
+from .recording import Announce, Announced, Ending, LifecycleStore, Origin, Part, Writer, standing_of
 
 
 class PutDraft(msgspec.Struct, frozen=True):
@@ -71,27 +77,26 @@ class Decided:
     validated: Validated
     decision: Decision
 
+    @property
+    def origin(self) -> Origin:
+        """Whose change it is."""
+        return self.validated.loaded.command.origin
 
-@dataclass(frozen=True, slots=True)
-class Recorded:
-    """It is on disk."""
+    @property
+    def parts(self) -> tuple[Part, ...]:
+        """What becomes of the definition."""
+        head = self.validated.loaded.head
+        return (Part(self.identity, self.decision, head.revision if head is not None else 0),)
 
-    decided: Decided
-    revision: int
+    @property
+    def identity(self) -> str:
+        """The definition."""
+        return self.validated.content.definition.id
 
-
-@dataclass(frozen=True, slots=True)
-class Invalidated:
-    """No cache of this process is older."""
-
-    recorded: Recorded
-
-
-@dataclass(frozen=True, slots=True)
-class Announced:
-    """Everybody has been told."""
-
-    recorded: Recorded
+    @property
+    def job(self) -> JobRow | None:
+        """The job that begins with it: none."""
+        return None
 
 
 class DraftAnswer(msgspec.Struct, frozen=True):
@@ -118,44 +123,32 @@ class Drafting:
         clock: Clock,
         listeners: Sequence[Announce] = (),
         limits: DefinitionLimits | None = None,
+        *,
+        user_stages: Sequence[UserStage] = (),
     ) -> None:
         self._store = store
-        self._recorder = Recorder(store, journal, clock)
-        self._catalog = catalog
-        self._clock = clock
-        self._listeners = listeners
         self._limits = limits or DefinitionLimits()
-        self.chain: Chain[PutDraft, Announced] = (
+        self._ending = Ending(store, journal, catalog, clock, listeners)
+        chain: Chain[PutDraft, Announced[Decided]] = (
             first("load", self._load)
             .map("validate", self._validate)
             .map("decide", _decide)
-            .commit("record", self._record)
-            .then("invalidate", self._invalidate)
-            .then("announce", self._announce)
+            .commit("record", self._ending.record)
+            .then("invalidate", self._ending.invalidate)
+            .then("announce", self._ending.announce)
         )
+        self.chain = extended(chain, "draft", user_stages, clock)
 
     async def put(self, command: PutDraft) -> DraftAnswer:
         """Create or replace the draft. Raises Refused: INVALID_DEFINITION, UNKNOWN_FIELD, LIMIT_EXCEEDED,
-        ETAG_MISMATCH, LOST_RACE, REQUEST_ID_REUSED, STAGE_FAILED."""
-        if command.validate_only:
-            return await self._rehearse(command)
-        return await self._recorder.once(
-            command.origin, lambda: self._change(command), lambda done: self._as_it_is(command, done)
+        DEFINITION_DELETED, ETAG_MISMATCH, LOST_RACE, REQUEST_ID_REUSED, STAGE_FAILED."""
+        return await self._ending.carry_out(
+            self.chain, command, _answer, lambda done: self._as_it_is(command.origin.tenant, done)
         )
 
-    async def _change(self, command: PutDraft) -> DraftAnswer:
-        ran = await self.chain.run(command, monotonic=self._clock.monotonic)
-        recorded = ran.value.recorded
-        return _answer(recorded.decided, recorded.revision, ran.stages)
-
-    async def _rehearse(self, command: PutDraft) -> DraftAnswer:
-        ran: Ran[object] = await self.chain.run(command, until="decide", monotonic=self._clock.monotonic)
-        assert isinstance(ran.value, Decided)
-        return _answer(ran.value, _revision(ran.value.validated.loaded), ran.stages)
-
-    async def _as_it_is(self, command: PutDraft, done: Request) -> DraftAnswer:
+    async def _as_it_is(self, tenant: str, done: Request) -> DraftAnswer:
         """The answer to a request that was carried out before: the definition as it is now."""
-        head = await self._store.definition(command.origin.tenant, done.identity)
+        head = await self._store.definition(tenant, done.identity)
         return DraftAnswer(done.identity, head.revision if head is not None else 0, standing_of(head).etag, True)
 
     # The stages
@@ -176,54 +169,29 @@ class Drafting:
             raise Refused(refuse_content(dict.fromkeys(wrong), reading.definition.id))
         schema = reading.definition.input_schema
         schema_violations = check_schema(schema, reading) if schema is not None else ()
-        violations = (*compiled.violations, *schema_violations, *compiled.warnings)
+        schedule_violations = check_schedules(reading)
+        violations = (*compiled.violations, *schema_violations, *schedule_violations, *compiled.warnings)
         return Validated(loaded, content_of(reading.definition), violations)
-
-    async def _record(self, decided: Decided, stages: tuple[StageRun, ...]) -> Recorded:
-        validated = decided.validated
-        if not decided.decision.changed:
-            return Recorded(decided, _revision(validated.loaded))
-        origin, definition_id = validated.loaded.command.origin, validated.content.definition.id
-        revision = await self._recorder.record(origin, decided.decision, definition_id, stages)
-        return Recorded(decided, revision)
-
-    async def _invalidate(self, recorded: Recorded) -> Invalidated:
-        validated = recorded.decided.validated
-        if recorded.decided.decision.changed:
-            tenant = validated.loaded.command.origin.tenant
-            self._catalog.changed(tenant, validated.content.definition.id, recorded.revision)
-        return Invalidated(recorded)
-
-    async def _announce(self, invalidated: Invalidated) -> Announced:
-        recorded = invalidated.recorded
-        validated = recorded.decided.validated
-        origin, definition_id = validated.loaded.command.origin, validated.content.definition.id
-        announce(self._listeners, origin, recorded.decided.decision, definition_id, recorded.revision)
-        return Announced(recorded)
 
 
 def _decide(validated: Validated) -> Decided:
     loaded, definition_id = validated.loaded, validated.content.definition.id
     standing = standing_of(loaded.head)
-    refusal = check_etag(standing, loaded.command.etag, definition_id)
+    refusal = check_state(standing, definition_id, revives=True) or check_etag(
+        standing, loaded.command.etag, definition_id
+    )
     if refusal is not None:
         raise Refused(refusal)
     return Decided(validated, decide_draft(standing, validated.content))
 
 
-def _revision(loaded: Loaded) -> int:
-    return loaded.head.revision if loaded.head is not None else 0
-
-
-def _answer(decided: Decided, revision: int, stages: tuple[StageRun, ...]) -> DraftAnswer:
-    """With `validate_only` the etag is that of the standing there is."""
-    validated, decision = decided.validated, decided.decision
-    dry = validated.loaded.command.validate_only
+def _answer(decided: Decided, revision: int, stages: Report) -> DraftAnswer:
+    part = decided.parts[0]
     return DraftAnswer(
-        definition_id=validated.content.definition.id,
-        revision=revision,
-        etag=(decision.before if dry else decision.after).etag,
-        changed=decision.changed,
+        definition_id=part.definition_id,
+        revision=part.revision_after(revision),
+        etag=part.etag_after(revision),
+        changed=part.decision.changed,
         stages=stages,
-        violations=validated.violations,
+        violations=decided.validated.violations,
     )

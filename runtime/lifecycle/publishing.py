@@ -3,15 +3,15 @@
     load -> validate -> compile -> decide -> record -> invalidate -> announce
 
 `validate` finds everything that is wrong, at once; `compile` makes what runs; `record` is the only stage that changes
-anything. Whatever happens, the published version is wholly the old one or wholly the new one.
+anything: the version, what is published, the triggers. Whatever happens, the published version is wholly the old one or
+wholly the new one.
 """
 
 from __future__ import annotations
 
 import enum
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Protocol, TypeVar
 
 import msgspec
 
@@ -23,6 +23,7 @@ from ..core.lifecycle import (
     Impact,
     StageRun,
     check_etag,
+    check_state,
     content_of,
     decide_publish,
     refuse_content,
@@ -31,11 +32,16 @@ from ..core.nodes import DefinitionLimits
 from ..core.plan import Plan
 from ..core.reader import Reading
 from ..core.refusals import Kind, Refusal, Refused, Violation
-from ..ports import Clock, DefinitionHead, Request
+from ..lifecycle_rows import DefinitionHead
+from ..ports import Clock
 from ..schemas import check_schema
-from .chain import Chain, Ran, first
+from ..slots import check_schedules
+from ..trigger_rows import JobRow, TriggerPause
+from .chain import Chain, Report, first
 from .contents import Given, other_id, published_content, read_given, read_stored, usable_id
-from .recording import Announce, LifecycleStore, Origin, Recorder, Writer, announce, standing_of
+from .extensions import UserStage, extended
+from .recording import Announce, Announced, Ending, LifecycleStore, Origin, Part, Writer, standing_of
+from .triggering import Candidate, Heard, collisions, guards, hear, past_slots, trigger_changes
 
 
 class RunningExecutions(enum.Enum):
@@ -57,6 +63,9 @@ class Publish(msgspec.Struct, frozen=True):
     """The standing it was decided on; empty: whatever it is."""
     validate_only: bool = False
     running: RunningExecutions = RunningExecutions.PIN
+    imported: bool = False
+    paused: tuple[str, ...] = ()
+    """Of an import: the triggers that were paused where it was exported."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,6 +76,11 @@ class Loaded:
     head: DefinitionHead | None
     published: Content | None
     reading: Reading
+    heard: Mapping[str, Heard]
+    """Who listens to the events that its triggers name."""
+    running: int
+    """Executions of the definition that have not ended."""
+    now: int
     reverts_to: int = 0
     """The old version that the content is taken from; 0: none."""
 
@@ -79,6 +93,11 @@ class Validated:
     plan: Plan
     """As the next version."""
     warnings: tuple[Violation, ...]
+
+    @property
+    def candidate(self) -> Candidate:
+        """What others, published along with it, have to go together with."""
+        return Candidate(self.loaded.reading, self.plan)
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,28 +116,27 @@ class Decided:
 
     compiled: Compiled
     decision: Decision
+    part: Part
 
+    @property
+    def origin(self) -> Origin:
+        """Whose change it is."""
+        return self.compiled.loaded.command.origin
 
-@dataclass(frozen=True, slots=True)
-class Recorded:
-    """It is on disk."""
+    @property
+    def parts(self) -> tuple[Part, ...]:
+        """What becomes of the definition."""
+        return (self.part,)
 
-    decided: Decided
-    revision: int
+    @property
+    def identity(self) -> str:
+        """The definition and the version that is published then."""
+        return f"{self.part.definition_id}@{self.decision.after.published}"
 
-
-@dataclass(frozen=True, slots=True)
-class Invalidated:
-    """No cache of this process is older."""
-
-    recorded: Recorded
-
-
-@dataclass(frozen=True, slots=True)
-class Announced:
-    """Everybody has been told."""
-
-    recorded: Recorded
+    @property
+    def job(self) -> JobRow | None:
+        """The job that begins with it: none."""
+        return None
 
 
 class PublishAnswer(msgspec.Struct, frozen=True):
@@ -137,23 +155,6 @@ class PublishAnswer(msgspec.Struct, frozen=True):
     warnings: tuple[Violation, ...] = ()
 
 
-class Wish(Protocol):
-    """A command that ends in a publish."""
-
-    @property
-    def origin(self) -> Origin:
-        """Whose change it is."""
-        ...
-
-    @property
-    def validate_only(self) -> bool:
-        """Nothing is to be changed."""
-        ...
-
-
-Wanted = TypeVar("Wanted", bound=Wish)
-
-
 class Publishing:
     """Publishes definitions. All stages but the first take any content: other chains end in them, too."""
 
@@ -165,107 +166,131 @@ class Publishing:
         clock: Clock,
         listeners: Sequence[Announce] = (),
         limits: DefinitionLimits | None = None,
+        *,
+        event_triggers_max: int = 100,
+        user_stages: Sequence[UserStage] = (),
     ) -> None:
-        self._store = store
-        self._recorder = Recorder(store, journal, clock)
-        self._catalog = catalog
-        self._clock = clock
-        self._listeners = listeners
-        self._limits = limits or DefinitionLimits()
-        self.chain: Chain[Publish, Announced] = (
-            first("load", self._load)
+        """`event_triggers_max`: triggers that may listen to one event name in a tenant."""
+        self.store = store
+        self.clock = clock
+        self.user_stages = user_stages
+        self.limits = limits or DefinitionLimits()
+        self.event_triggers_max = event_triggers_max
+        self.ending = Ending(store, journal, catalog, clock, listeners)
+        chain: Chain[Publish, Announced[Decided]] = (
+            first("load", self.load)
             .map("validate", self.validate)
             .map("compile", compile_content)
-            .map("decide", decide)
-            .commit("record", self.record)
-            .then("invalidate", self.invalidate)
-            .then("announce", self.announce)
+            .map("decide", self.decide)
+            .commit("record", self.ending.record)
+            .then("invalidate", self.ending.invalidate)
+            .then("announce", self.ending.announce)
         )
+        self.chain = extended(chain, "publish", user_stages, clock)
 
     async def publish(self, command: Publish) -> PublishAnswer:
         """Publish. Raises Refused: INVALID_DEFINITION, UNKNOWN_FIELD, LIMIT_EXCEEDED, UNSUPPORTED, DRAFT_NOT_FOUND,
-        ETAG_MISMATCH, LOST_RACE, REQUEST_ID_REUSED, STAGE_FAILED."""
-        return await self.carry_out(self.chain, command)
-
-    async def carry_out(self, chain: Chain[Wanted, Announced], command: Wanted) -> PublishAnswer:
-        """Run a chain that ends in these stages, or answer as to a request that was carried out before."""
-        if command.validate_only:
-            return await self._rehearse(chain, command)
-        return await self._recorder.once(
-            command.origin, lambda: self._change(chain, command), lambda done: self._as_it_is(command.origin, done)
+        DEFINITION_DELETED, ETAG_MISMATCH, LOST_RACE, REQUEST_ID_REUSED, STAGE_FAILED."""
+        return await self.ending.carry_out(
+            self.chain, command, answer_to, lambda done: self.as_it_is(command.origin.tenant, done.identity)
         )
 
-    async def _change(self, chain: Chain[Wanted, Announced], command: Wanted) -> PublishAnswer:
-        ran = await chain.run(command, monotonic=self._clock.monotonic)
-        recorded = ran.value.recorded
-        return _answer(recorded.decided, recorded.revision, ran.stages)
-
-    async def _rehearse(self, chain: Chain[Wanted, Announced], command: Wanted) -> PublishAnswer:
-        ran: Ran[object] = await chain.run(command, until="decide", monotonic=self._clock.monotonic)
-        assert isinstance(ran.value, Decided)
-        return _answer(ran.value, _revision(ran.value.compiled.loaded), ran.stages)
-
-    async def _as_it_is(self, origin: Origin, done: Request) -> PublishAnswer:
+    async def as_it_is(self, tenant: str, identity: str) -> PublishAnswer:
         """The answer to a request that was carried out before: its version, and the definition as it is now."""
-        definition_id, _, version = done.identity.rpartition("@")
-        head = await self._store.definition(origin.tenant, definition_id)
+        definition_id, _, version = identity.rpartition("@")
+        head = await self.store.definition(tenant, definition_id)
         revision = head.revision if head is not None else 0
         etag = standing_of(head).etag
         return PublishAnswer(definition_id, int(version), revision, etag, True, impact=Impact(version=int(version)))
 
     # The stages
 
-    async def _load(self, command: Publish) -> Loaded:
-        reading = read_given(command.given, self._limits) if command.given is not None else None
+    async def load(self, command: Publish) -> Loaded:
+        """Read what there is, and what shall be. Raises Refused: DRAFT_NOT_FOUND, INVALID_REQUEST, and where the text
+        cannot be read at all."""
+        reading = read_given(command.given, self.limits) if command.given is not None else None
         wanted = command.definition_id or (reading.definition.id if reading is not None else "")
-        definition_id, tenant = usable_id(wanted), command.origin.tenant
-        head = await self._store.definition(tenant, definition_id) if definition_id else None
-        published = await published_content(self._store, head)
-        return Loaded(command, head, published, reading or _draft(head, published, wanted))
+        definition_id = usable_id(wanted)
+        head = await self.store.definition(command.origin.tenant, definition_id) if definition_id else None
+        published = await published_content(self.store, head)
+        return await self.look_around(command, head, published, reading or _draft(head, published, wanted))
+
+    async def look_around(
+        self,
+        command: Publish,
+        head: DefinitionHead | None,
+        published: Content | None,
+        reading: Reading,
+        reverts_to: int = 0,
+    ) -> Loaded:
+        """The end of every `load`: what else the change has to do with."""
+        tenant = command.origin.tenant
+        heard = await hear(self.store, tenant, reading.definition)
+        running = await self.store.open_count(tenant, head.definition_id, 0) if head is not None else 0
+        return Loaded(command, head, published, reading, heard, running, self.clock.now(), reverts_to)
 
     def validate(self, loaded: Loaded) -> Validated:
-        """Find everything that is wrong with the content."""
+        """Find everything that is wrong with the content. Raises Refused."""
+        examined = self.examine(loaded)
+        wrong = self.collisions(examined)
+        if wrong:
+            raise Refused(refuse_content(wrong, loaded.reading.definition.id))
+        return examined
+
+    def examine(self, loaded: Loaded) -> Validated:
+        """Find what is wrong with the content by itself. Raises Refused."""
         command, reading = loaded.command, loaded.reading
         if command.running is RunningExecutions.MIGRATE:
             raise _no_migration()
         schema = reading.definition.input_schema
-        compiled = compile_definition(reading, standing_of(loaded.head).latest + 1, self._limits)
+        compiled = compile_definition(reading, standing_of(loaded.head).latest + 1, self.limits)
         wrong = (
             *other_id(reading, command.definition_id),
             *compiled.violations,
             *(check_schema(schema, reading) if schema is not None else ()),
+            *check_schedules(reading),
         )
         if wrong or compiled.plan is None:
             raise Refused(refuse_content(wrong, reading.definition.id))
-        return Validated(loaded, compiled.plan, compiled.warnings)
+        past = past_slots(Candidate(reading, compiled.plan), loaded.now)
+        return Validated(loaded, compiled.plan, (*compiled.warnings, *past))
 
-    async def record(self, decided: Decided, stages: tuple[StageRun, ...]) -> Recorded:
-        """Write the change, if there is one."""
-        compiled, decision = decided.compiled, decided.decision
-        if not decision.changed:
-            return Recorded(decided, _revision(compiled.loaded))
-        origin, definition_id = compiled.loaded.command.origin, compiled.version.definition_id
-        identity = f"{definition_id}@{decision.after.published}"
-        revision = await self._recorder.record(
-            origin, decision, definition_id, stages, identity=identity, content=compiled.content
+    def collisions(self, examined: Validated, others: Sequence[Candidate] = ()) -> tuple[Violation, ...]:
+        """How its triggers do not go together with those of other definitions, or of `others` that are published
+        along with it."""
+        return collisions(examined.candidate, others, examined.loaded.heard, self.event_triggers_max)
+
+    def decide(self, compiled: Compiled) -> Decided:
+        """Find what it comes to. Raises Refused: DEFINITION_DELETED, ETAG_MISMATCH."""
+        loaded, plan = compiled.loaded, compiled.version.plan
+        command, standing = loaded.command, standing_of(loaded.head)
+        refusal = check_state(standing, plan.definition_id, revives=True) or check_etag(
+            standing, command.etag, plan.definition_id
         )
-        return Recorded(decided, revision)
-
-    async def invalidate(self, recorded: Recorded) -> Invalidated:
-        """Put the new version in the place of the old one in the caches."""
-        compiled, tenant = recorded.decided.compiled, recorded.decided.compiled.loaded.command.origin.tenant
-        if recorded.decided.decision.changed:
-            self._catalog.changed(tenant, compiled.version.definition_id, recorded.revision)
-            self._catalog.keep(tenant, compiled.version)
-        return Invalidated(recorded)
-
-    async def announce(self, invalidated: Invalidated) -> Announced:
-        """Tell everybody."""
-        recorded = invalidated.recorded
-        compiled = recorded.decided.compiled
-        origin, definition_id = compiled.loaded.command.origin, compiled.version.definition_id
-        announce(self._listeners, origin, recorded.decided.decision, definition_id, recorded.revision)
-        return Announced(recorded)
+        if refusal is not None:
+            raise Refused(refusal)
+        decision = decide_publish(
+            standing,
+            compiled.content,
+            loaded.published,
+            reverts_to=loaded.reverts_to,
+            imported=command.imported,
+            paused=command.paused,
+            running=loaded.running,
+        )
+        fresh = decision.after.latest > standing.latest
+        pauses = [trigger_id for trigger_id in decision.after.paused if trigger_id not in standing.paused]
+        part = Part(
+            plan.definition_id,
+            decision,
+            loaded.head.revision if loaded.head is not None else 0,
+            content=compiled.content if fresh else None,
+            compiled=compiled.version if fresh else None,
+            triggers=trigger_changes(command.origin.tenant, plan, loaded.now) if fresh else None,
+            pauses=tuple(TriggerPause(trigger_id, True) for trigger_id in pauses),
+            listeners=guards(plan, loaded.heard, self.event_triggers_max) if fresh else (),
+        )
+        return Decided(compiled, decision, part)
 
 
 def compile_content(validated: Validated) -> Compiled:
@@ -276,14 +301,19 @@ def compile_content(validated: Validated) -> Compiled:
     return Compiled(loaded, content, version, validated.warnings)
 
 
-def decide(compiled: Compiled) -> Decided:
-    """Find what it comes to."""
-    loaded = compiled.loaded
-    standing = standing_of(loaded.head)
-    refusal = check_etag(standing, loaded.command.etag, compiled.version.definition_id)
-    if refusal is not None:
-        raise Refused(refusal)
-    return Decided(compiled, decide_publish(standing, compiled.content, loaded.published, loaded.reverts_to))
+def answer_to(decided: Decided, revision: int, stages: Report = ()) -> PublishAnswer:
+    """The answer after the change of this revision; 0: it was rehearsed only, or nothing was to be changed."""
+    part, decision = decided.part, decided.decision
+    return PublishAnswer(
+        definition_id=part.definition_id,
+        version=decision.impact.version,
+        revision=part.revision_after(revision),
+        etag=part.etag_after(revision),
+        changed=decision.changed,
+        stages=stages,
+        impact=decision.impact,
+        warnings=decided.compiled.warnings,
+    )
 
 
 def _draft(head: DefinitionHead | None, published: Content | None, definition_id: str) -> Reading:
@@ -305,23 +335,3 @@ def _draft(head: DefinitionHead | None, published: Content | None, definition_id
 def _no_migration() -> Refused:
     message = "`running_executions: MIGRATE` is not executed yet by this version of the server; use PIN"
     return Refused(Refusal(Kind.UNSUPPORTED, "UNSUPPORTED", message))
-
-
-def _revision(loaded: Loaded) -> int:
-    return loaded.head.revision if loaded.head is not None else 0
-
-
-def _answer(decided: Decided, revision: int, stages: tuple[StageRun, ...]) -> PublishAnswer:
-    """With `validate_only` the standing is the one before: an etag of what is not there yet would be of no use."""
-    compiled, decision = decided.compiled, decided.decision
-    dry = compiled.loaded.command.validate_only
-    return PublishAnswer(
-        definition_id=compiled.version.definition_id,
-        version=decision.impact.version,
-        revision=revision,
-        etag=(decision.before if dry else decision.after).etag,
-        changed=decision.changed,
-        stages=stages,
-        impact=decision.impact,
-        warnings=compiled.warnings,
-    )

@@ -2,8 +2,8 @@
 
     load -> decide -> record -> invalidate -> announce
 
-A start that was decided on the version before `record` and comes to the disk after it is refused there: it carries the
-revision it was decided on.
+Its triggers are off with the same commit. A start that was decided on the version before `record` and comes to the disk
+after it is refused there: it carries the revision it was decided on.
 """
 
 from __future__ import annotations
@@ -14,12 +14,16 @@ from dataclasses import dataclass
 import msgspec
 
 from ..catalog import Catalog, never_published, not_found
-from ..core.lifecycle import Content, Decision, Impact, StageRun, check_etag, decide_retract
+from ..core.lifecycle import Content, Decision, Impact, StageRun, check_etag, check_state, decide_retract
 from ..core.refusals import Refused
-from ..ports import Clock, DefinitionHead, Request
-from .chain import Chain, Ran, first
+from ..lifecycle_rows import DefinitionHead
+from ..ports import Clock
+from ..rows import Request
+from ..trigger_rows import JobRow
+from .chain import Chain, Report, first
 from .contents import published_content
-from .recording import Announce, LifecycleStore, Origin, Recorder, Writer, announce, standing_of
+from .extensions import UserStage, extended
+from .recording import Announce, Announced, Ending, LifecycleStore, Origin, Part, Writer, standing_of
 
 
 class Retract(msgspec.Struct, frozen=True):
@@ -39,6 +43,8 @@ class Loaded:
     command: Retract
     head: DefinitionHead
     published: Content | None
+    running: int
+    """Executions of the definition that have not ended."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,27 +54,25 @@ class Decided:
     loaded: Loaded
     decision: Decision
 
+    @property
+    def origin(self) -> Origin:
+        """Whose change it is."""
+        return self.loaded.command.origin
 
-@dataclass(frozen=True, slots=True)
-class Recorded:
-    """It is on disk."""
+    @property
+    def parts(self) -> tuple[Part, ...]:
+        """What becomes of the definition."""
+        return (Part(self.identity, self.decision, self.loaded.head.revision, triggers=()),)
 
-    decided: Decided
-    revision: int
+    @property
+    def identity(self) -> str:
+        """The definition."""
+        return self.loaded.command.definition_id
 
-
-@dataclass(frozen=True, slots=True)
-class Invalidated:
-    """No cache of this process is older."""
-
-    recorded: Recorded
-
-
-@dataclass(frozen=True, slots=True)
-class Announced:
-    """Everybody has been told."""
-
-    recorded: Recorded
+    @property
+    def job(self) -> JobRow | None:
+        """The job that begins with it: none."""
+        return None
 
 
 class RetractAnswer(msgspec.Struct, frozen=True):
@@ -95,90 +99,59 @@ class Retracting:
         catalog: Catalog,
         clock: Clock,
         listeners: Sequence[Announce] = (),
+        *,
+        user_stages: Sequence[UserStage] = (),
     ) -> None:
         self._store = store
-        self._recorder = Recorder(store, journal, clock)
-        self._catalog = catalog
-        self._clock = clock
-        self._listeners = listeners
-        self.chain: Chain[Retract, Announced] = (
+        self._ending = Ending(store, journal, catalog, clock, listeners)
+        chain: Chain[Retract, Announced[Decided]] = (
             first("load", self._load)
             .map("decide", _decide)
-            .commit("record", self._record)
-            .then("invalidate", self._invalidate)
-            .then("announce", self._announce)
+            .commit("record", self._ending.record)
+            .then("invalidate", self._ending.invalidate)
+            .then("announce", self._ending.announce)
         )
+        self.chain = extended(chain, "retract", user_stages, clock)
 
     async def retract(self, command: Retract) -> RetractAnswer:
         """Take the published version back; where none is any more, nothing changes. Raises Refused:
-        DEFINITION_NOT_FOUND, DEFINITION_NOT_PUBLISHED, ETAG_MISMATCH, LOST_RACE, REQUEST_ID_REUSED, STAGE_FAILED."""
-        if command.validate_only:
-            return await self._rehearse(command)
-        return await self._recorder.once(
-            command.origin, lambda: self._change(command), lambda done: self._as_it_is(command, done)
+        DEFINITION_NOT_FOUND, DEFINITION_NOT_PUBLISHED, DEFINITION_DELETED, ETAG_MISMATCH, LOST_RACE,
+        REQUEST_ID_REUSED, STAGE_FAILED."""
+        return await self._ending.carry_out(
+            self.chain, command, _answer, lambda done: self._as_it_is(command.origin.tenant, done)
         )
 
-    async def _change(self, command: Retract) -> RetractAnswer:
-        ran = await self.chain.run(command, monotonic=self._clock.monotonic)
-        recorded = ran.value.recorded
-        return _answer(recorded.decided, recorded.revision, ran.stages)
-
-    async def _rehearse(self, command: Retract) -> RetractAnswer:
-        ran: Ran[object] = await self.chain.run(command, until="decide", monotonic=self._clock.monotonic)
-        assert isinstance(ran.value, Decided)
-        return _answer(ran.value, ran.value.loaded.head.revision, ran.stages)
-
-    async def _as_it_is(self, command: Retract, done: Request) -> RetractAnswer:
+    async def _as_it_is(self, tenant: str, done: Request) -> RetractAnswer:
         """The answer to a request that was carried out before: the definition as it is now."""
-        head = await self._store.definition(command.origin.tenant, done.identity)
+        head = await self._store.definition(tenant, done.identity)
         revision = head.revision if head is not None else 0
         return RetractAnswer(done.identity, revision, standing_of(head).etag, changed=True)
 
-    # The stages
-
     async def _load(self, command: Retract) -> Loaded:
-        head = await self._store.definition(command.origin.tenant, command.definition_id)
+        tenant, definition_id = command.origin.tenant, command.definition_id
+        head = await self._store.definition(tenant, definition_id)
         if head is None:
-            raise not_found(command.definition_id)
-        return Loaded(command, head, await published_content(self._store, head))
-
-    async def _record(self, decided: Decided, stages: tuple[StageRun, ...]) -> Recorded:
-        command, decision = decided.loaded.command, decided.decision
-        if not decision.changed:
-            return Recorded(decided, decided.loaded.head.revision)
-        revision = await self._recorder.record(command.origin, decision, command.definition_id, stages)
-        return Recorded(decided, revision)
-
-    async def _invalidate(self, recorded: Recorded) -> Invalidated:
-        command = recorded.decided.loaded.command
-        if recorded.decided.decision.changed:
-            self._catalog.changed(command.origin.tenant, command.definition_id, recorded.revision)
-        return Invalidated(recorded)
-
-    async def _announce(self, invalidated: Invalidated) -> Announced:
-        recorded = invalidated.recorded
-        command, decision = recorded.decided.loaded.command, recorded.decided.decision
-        announce(self._listeners, command.origin, decision, command.definition_id, recorded.revision)
-        return Announced(recorded)
+            raise not_found(definition_id)
+        running = await self._store.open_count(tenant, definition_id, 0)
+        return Loaded(command, head, await published_content(self._store, head), running)
 
 
 def _decide(loaded: Loaded) -> Decided:
     command, standing = loaded.command, standing_of(loaded.head)
-    refusal = check_etag(standing, command.etag, command.definition_id)
+    refusal = check_state(standing, command.definition_id) or check_etag(standing, command.etag, command.definition_id)
     if refusal is not None:
         raise Refused(refusal)
     if not standing.latest:
         raise never_published(command.definition_id)
-    return Decided(loaded, decide_retract(standing, loaded.published))
+    return Decided(loaded, decide_retract(standing, loaded.published, loaded.running))
 
 
-def _answer(decided: Decided, revision: int, stages: tuple[StageRun, ...]) -> RetractAnswer:
-    """With `validate_only` the etag is that of the standing there is."""
-    command, decision = decided.loaded.command, decided.decision
+def _answer(decided: Decided, revision: int, stages: Report) -> RetractAnswer:
+    part, decision = decided.parts[0], decided.decision
     return RetractAnswer(
-        definition_id=command.definition_id,
-        revision=revision,
-        etag=(decision.before if command.validate_only else decision.after).etag,
+        definition_id=part.definition_id,
+        revision=part.revision_after(revision),
+        etag=part.etag_after(revision),
         changed=decision.changed,
         stages=stages,
         impact=decision.impact,

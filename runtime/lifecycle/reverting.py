@@ -11,19 +11,22 @@ from __future__ import annotations
 import msgspec
 
 from ..catalog import not_found, version_not_found
+from ..core.lifecycle import check_state
+from ..core.refusals import Refused
 from .chain import Chain, first
 from .contents import published_content, read_stored
+from .extensions import extended
 from .publishing import (
-    Announced,
+    Decided,
     Loaded,
     Publish,
     PublishAnswer,
     Publishing,
     RunningExecutions,
+    answer_to,
     compile_content,
-    decide,
 )
-from .recording import LifecycleStore, Origin
+from .recording import Announced, LifecycleStore, Origin, standing_of
 
 
 class Revert(msgspec.Struct, frozen=True):
@@ -45,27 +48,36 @@ class Reverting:
     def __init__(self, store: LifecycleStore, publishing: Publishing) -> None:
         self._store = store
         self._publishing = publishing
-        self.chain: Chain[Revert, Announced] = (
+        chain: Chain[Revert, Announced[Decided]] = (
             first("load", self._load)
             .map("validate", publishing.validate)
             .map("compile", compile_content)
-            .map("decide", decide)
-            .commit("record", publishing.record)
-            .then("invalidate", publishing.invalidate)
-            .then("announce", publishing.announce)
+            .map("decide", publishing.decide)
+            .commit("record", publishing.ending.record)
+            .then("invalidate", publishing.ending.invalidate)
+            .then("announce", publishing.ending.announce)
         )
+        self.chain = extended(chain, "publish", publishing.user_stages, publishing.clock)
 
     async def revert(self, command: Revert) -> PublishAnswer:
         """Publish the content of an old version. Raises Refused: DEFINITION_NOT_FOUND, VERSION_NOT_FOUND, and what
         publishing raises."""
-        return await self._publishing.carry_out(self.chain, command)
+        publishing, tenant = self._publishing, command.origin.tenant
+        return await publishing.ending.carry_out(
+            self.chain, command, answer_to, lambda done: publishing.as_it_is(tenant, done.identity)
+        )
 
     async def _load(self, command: Revert) -> Loaded:
         tenant, definition_id, version = command.origin.tenant, command.definition_id, command.version
         head = await self._store.definition(tenant, definition_id)
         if head is None:
             raise not_found(definition_id)
-        stored = await self._store.definition_version(tenant, definition_id, version)
+        refusal = check_state(standing_of(head), definition_id, revives=True)
+        if refusal is not None:
+            raise Refused(refusal)
+        stored = None
+        if version not in head.gone:
+            stored = await self._store.definition_version(tenant, definition_id, version)
         if stored is None:
             raise version_not_found(definition_id, version)
         publish = Publish(
@@ -76,4 +88,5 @@ class Reverting:
             running=command.running,
         )
         published = await published_content(self._store, head)
-        return Loaded(publish, head, published, read_stored(stored.content), reverts_to=version)
+        reading = read_stored(stored.content)
+        return await self._publishing.look_around(publish, head, published, reading, reverts_to=version)

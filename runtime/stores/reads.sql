@@ -48,7 +48,7 @@ FROM timers AS t CROSS JOIN executions AS e ON e.key = t.execution
 WHERE t.due <= ? ORDER BY t.due LIMIT ?
 
 -- name: inbox
-SELECT id, kind, event_id, name, CAST(payload AS BLOB), CAST(context AS BLOB), accepted_at
+SELECT id, kind, event_id, name, CAST(payload AS BLOB), CAST(context AS BLOB), accepted_at, path, published_id
 FROM inbox WHERE execution = ? ORDER BY id LIMIT ?
 
 -- name: inbox_executions
@@ -69,11 +69,13 @@ FROM executions AS e CROSS JOIN dead_letters AS d ON d.execution = e.key
 WHERE e.tenant = ? AND e.execution_id = ? AND d.id > ? ORDER BY d.id LIMIT ?
 
 -- name: definition
-SELECT tenant, definition_id, sequence, published, latest, revision, CAST(draft AS BLOB), created_at, updated_at
+SELECT tenant, definition_id, sequence, published, latest, revision, CAST(draft AS BLOB), created_at, updated_at,
+       state, CAST(gone AS BLOB), CAST(paused AS BLOB)
 FROM definitions WHERE tenant = ? AND definition_id = ?
 
 -- name: definitions
-SELECT tenant, definition_id, sequence, published, latest, revision, CAST(draft AS BLOB), created_at, updated_at
+SELECT tenant, definition_id, sequence, published, latest, revision, CAST(draft AS BLOB), created_at, updated_at,
+       state, CAST(gone AS BLOB), CAST(paused AS BLOB)
 FROM definitions WHERE tenant = ? AND definition_id > ? ORDER BY definition_id LIMIT ?
 
 -- name: definition_version
@@ -88,6 +90,121 @@ FROM definition_versions WHERE tenant = ? AND definition_id = ? AND version < ? 
 SELECT sequence, name, CAST(payload AS BLOB), user_id, created_at, revision
 FROM definition_events WHERE tenant = ? AND definition_id = ? AND sequence > ? AND revision > ?
 ORDER BY sequence LIMIT ?
+
+-- name: tenant_definition_events
+SELECT definition_id, sequence, name, CAST(payload AS BLOB), user_id, created_at, revision
+FROM definition_events WHERE tenant = ? AND (revision, definition_id, sequence) > (?, ?, ?)
+ORDER BY revision, definition_id, sequence LIMIT ?
+
+-- name: trigger
+SELECT t.tenant, t.definition_id, t.trigger_id, t.version, t.event_name, t.identity, t.active, t.paused, t.spec,
+       t.next_slot, t.due, t.last_slot, t.last_execution_id, t.last_started_at, t.skipped, t.last_skipped,
+       max(0, (SELECT count(*) FROM lines AS l
+               WHERE l.tenant = t.tenant AND l.definition_id = t.definition_id
+                 AND l.line = 'trigger:' || t.trigger_id) - 1)
+FROM triggers AS t
+WHERE t.tenant = ? AND t.definition_id = ? AND t.trigger_id = ?
+
+-- name: listeners
+SELECT t.tenant, t.definition_id, t.trigger_id, t.version, t.event_name, t.identity, t.active, t.paused, t.spec,
+       t.next_slot, t.due, t.last_slot, t.last_execution_id, t.last_started_at, t.skipped, t.last_skipped,
+       max(0, (SELECT count(*) FROM lines AS l
+               WHERE l.tenant = t.tenant AND l.definition_id = t.definition_id
+                 AND l.line = 'trigger:' || t.trigger_id) - 1)
+FROM triggers AS t INDEXED BY triggers_by_event
+WHERE t.tenant = ? AND t.event_name = ? AND t.active = 1 AND t.event_name <> ''
+ORDER BY t.definition_id, t.trigger_id
+
+-- name: triggers
+SELECT t.tenant, t.definition_id, t.trigger_id, t.version, t.event_name, t.identity, t.active, t.paused, t.spec,
+       t.next_slot, t.due, t.last_slot, t.last_execution_id, t.last_started_at, t.skipped, t.last_skipped,
+       max(0, (SELECT count(*) FROM lines AS l
+               WHERE l.tenant = t.tenant AND l.definition_id = t.definition_id
+                 AND l.line = 'trigger:' || t.trigger_id) - 1)
+FROM triggers AS t
+WHERE t.tenant = ?1 AND t.active = 1 AND (t.definition_id, t.trigger_id) > (?2, ?3)
+ORDER BY t.definition_id, t.trigger_id LIMIT ?4
+
+-- name: triggers_of_definition
+SELECT t.tenant, t.definition_id, t.trigger_id, t.version, t.event_name, t.identity, t.active, t.paused, t.spec,
+       t.next_slot, t.due, t.last_slot, t.last_execution_id, t.last_started_at, t.skipped, t.last_skipped,
+       max(0, (SELECT count(*) FROM lines AS l
+               WHERE l.tenant = t.tenant AND l.definition_id = t.definition_id
+                 AND l.line = 'trigger:' || t.trigger_id) - 1)
+FROM triggers AS t
+WHERE t.tenant = ?1 AND t.definition_id = ?5 AND t.active = 1 AND ?6 IN ('', t.event_name)
+  AND (t.definition_id, t.trigger_id) > (?2, ?3)
+ORDER BY t.trigger_id LIMIT ?4
+
+-- name: triggers_of_event
+SELECT t.tenant, t.definition_id, t.trigger_id, t.version, t.event_name, t.identity, t.active, t.paused, t.spec,
+       t.next_slot, t.due, t.last_slot, t.last_execution_id, t.last_started_at, t.skipped, t.last_skipped,
+       max(0, (SELECT count(*) FROM lines AS l
+               WHERE l.tenant = t.tenant AND l.definition_id = t.definition_id
+                 AND l.line = 'trigger:' || t.trigger_id) - 1)
+FROM triggers AS t INDEXED BY triggers_by_event
+WHERE t.tenant = ?1 AND t.event_name = ?5 AND t.active = 1 AND t.event_name <> ''
+  AND (t.definition_id, t.trigger_id) > (?2, ?3)
+ORDER BY t.definition_id, t.trigger_id LIMIT ?4
+
+-- name: due_triggers
+SELECT t.tenant, t.definition_id, t.trigger_id, t.version, t.event_name, t.identity, t.active, t.paused, t.spec,
+       t.next_slot, t.due, t.last_slot, t.last_execution_id, t.last_started_at, t.skipped, t.last_skipped,
+       max(0, (SELECT count(*) FROM lines AS l
+               WHERE l.tenant = t.tenant AND l.definition_id = t.definition_id
+                 AND l.line = 'trigger:' || t.trigger_id) - 1)
+FROM triggers AS t
+WHERE t.active = 1 AND t.paused = 0 AND t.due > 0 AND t.due <= ? ORDER BY t.due LIMIT ?
+
+-- name: listener_revision
+SELECT revision FROM listener_revisions WHERE tenant = ? AND event_name = ?
+
+-- name: line
+SELECT e.tenant, e.execution_id
+FROM lines AS l CROSS JOIN executions AS e ON e.key = l.execution
+WHERE l.tenant = ? AND l.definition_id = ? AND l.line = ? ORDER BY l.execution LIMIT ?
+
+-- name: open_count
+SELECT count(*) FROM executions WHERE tenant = ? AND definition_id = ? AND ended_at = 0
+
+-- name: open_version_count
+SELECT count(*) FROM executions WHERE tenant = ? AND definition_id = ? AND version = ? AND ended_at = 0
+
+-- name: next_open_version
+SELECT min(version) FROM executions WHERE tenant = ? AND definition_id = ? AND version > ? AND ended_at = 0
+
+-- name: open_executions
+SELECT key, tenant, execution_id FROM executions
+WHERE tenant = ? AND definition_id = ? AND version = ? AND ended_at = 0 AND key > ? ORDER BY key LIMIT ?
+
+-- name: waits
+SELECT w.id, e.tenant, e.execution_id, w.execution, w.path
+FROM waits AS w CROSS JOIN executions AS e ON e.key = w.execution
+WHERE w.tenant = ? AND w.name = ? AND w.key = ? AND w.id > ? AND w.id <= ? ORDER BY w.id LIMIT ?
+
+-- name: outbox
+SELECT o.id, e.tenant, e.execution_id, o.execution, o.sequence, o.name, o.event_key, CAST(o.payload AS BLOB),
+       CAST(o.context AS BLOB), o.created_at
+FROM outbox AS o CROSS JOIN executions AS e ON e.key = o.execution
+WHERE o.id > ? ORDER BY o.id LIMIT ?
+
+-- name: published_event
+SELECT CAST(outcome AS BLOB) FROM published_events WHERE tenant = ? AND event_id = ? AND expires_at > ?
+
+-- name: job
+SELECT tenant, job_id, kind, state, target, CAST(cursor AS BLOB), user_id, total, done, failed,
+       CAST(failures AS BLOB), message, created_at, updated_at, ended_at, number
+FROM jobs WHERE tenant = ? AND job_id = ?
+
+-- name: jobs
+SELECT tenant, job_id, kind, state, target, CAST(cursor AS BLOB), user_id, total, done, failed,
+       CAST(failures AS BLOB), message, created_at, updated_at, ended_at, number
+FROM jobs WHERE tenant = ? AND number < ? ORDER BY number DESC LIMIT ?
+
+-- name: open_jobs
+SELECT tenant, job_id, kind, state, target, CAST(cursor AS BLOB), user_id, total, done, failed,
+       CAST(failures AS BLOB), message, created_at, updated_at, ended_at, number
+FROM jobs WHERE state = 'RUNNING' ORDER BY number
 
 -- name: revision
 SELECT revision FROM revisions WHERE tenant = ?

@@ -14,7 +14,8 @@ from importlib import resources
 from pathlib import Path
 from typing import NamedTuple
 
-from ..ports import StoreInfo, StoreRefusedError
+from ..ports import StoreRefusedError
+from ..rows import StoreInfo
 
 _BACKUP_MARGIN_BYTES = 16 * 1024 * 1024
 

@@ -14,28 +14,25 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Concatenate, ParamSpec, TypeVar
 
-from ..ports import (
+from ..lifecycle_rows import DefinitionEvent, DefinitionHead, DefinitionVersion
+from ..ports import StorageFailedError, StorageFullError, StoreRefusedError
+from ..rows import (
     Counts,
     DeadLetter,
-    DefinitionEvent,
-    DefinitionHead,
-    DefinitionVersion,
     ExecutionQuery,
     ExecutionRecord,
     ExecutionRef,
     InboxRow,
-    Outcome,
     Request,
     Snapshot,
-    StorageFailedError,
-    StorageFullError,
     StoredEvent,
     StoreInfo,
-    StoreRefusedError,
     TaskRecord,
     TimerRecord,
-    Write,
 )
+from ..trigger_rows import EventOutcome, JobRow, OutboxRow, TriggerRow, WaitRow
+from ..writes import Outcome, Write
+from . import sqlite_lifecycle_reads as lifecycle_reads
 from . import sqlite_reads as reads
 from .connection import Connection
 from .schema import FileLock, pending_migrations, prepare, prepare_checkpointer, prepare_reader
@@ -225,31 +222,95 @@ class SqliteStore:
 
     async def definition(self, tenant: str, definition_id: str) -> DefinitionHead | None:
         """Where it stands."""
-        return await self._point(reads.definition, tenant, definition_id)
+        return await self._point(lifecycle_reads.definition, tenant, definition_id)
 
     async def definitions(self, tenant: str, after: str, limit: int) -> list[DefinitionHead]:
         """By id."""
-        return await self._page(reads.definitions, tenant, after, limit)
+        return await self._page(lifecycle_reads.definitions, tenant, after, limit)
 
     async def definition_version(self, tenant: str, definition_id: str, version: int) -> DefinitionVersion | None:
         """One of them."""
-        return await self._point(reads.definition_version, tenant, definition_id, version)
+        return await self._point(lifecycle_reads.definition_version, tenant, definition_id, version)
 
     async def definition_versions(
         self, tenant: str, definition_id: str, below: int, limit: int
     ) -> list[DefinitionVersion]:
         """Newest first."""
-        return await self._page(reads.definition_versions, tenant, definition_id, below, limit)
+        return await self._page(lifecycle_reads.definition_versions, tenant, definition_id, below, limit)
 
     async def definition_events(
         self, tenant: str, definition_id: str, after: int, after_revision: int, limit: int, bytes_max: int
     ) -> list[DefinitionEvent]:
         """In order."""
-        return await self._page(reads.definition_events, tenant, definition_id, after, after_revision, limit, bytes_max)
+        return await self._page(
+            lifecycle_reads.definition_events, tenant, definition_id, after, after_revision, limit, bytes_max
+        )
+
+    async def tenant_definition_events(
+        self, tenant: str, after: tuple[int, str, int], limit: int, bytes_max: int
+    ) -> list[tuple[str, DefinitionEvent]]:
+        """Of all definitions, in order."""
+        return await self._page(lifecycle_reads.tenant_definition_events, tenant, after, limit, bytes_max)
+
+    async def listeners(self, tenant: str, event_name: str) -> tuple[int, list[TriggerRow]]:
+        """With the revision of the last change to them."""
+        return await self._point(lifecycle_reads.listeners, tenant, event_name)
+
+    async def triggers(
+        self, tenant: str, definition_id: str, event_name: str, after: tuple[str, str], limit: int
+    ) -> list[TriggerRow]:
+        """Active ones, by definition and id."""
+        return await self._page(lifecycle_reads.triggers, tenant, definition_id, event_name, after, limit)
+
+    async def trigger(self, tenant: str, definition_id: str, trigger_id: str) -> TriggerRow | None:
+        """Active or not."""
+        return await self._point(lifecycle_reads.trigger, tenant, definition_id, trigger_id)
+
+    async def due_triggers(self, until: int, limit: int) -> list[TriggerRow]:
+        """Schedules, those due first."""
+        return await self._point(lifecycle_reads.due_triggers, until, limit)
+
+    async def line(self, tenant: str, definition_id: str, line: str, limit: int) -> list[ExecutionRef]:
+        """Its first executions."""
+        return await self._point(reads.line, tenant, definition_id, line, limit)
+
+    async def open_count(self, tenant: str, definition_id: str, version: int) -> int:
+        """Counted now."""
+        return await self._page(reads.open_count, tenant, definition_id, version)
+
+    async def open_executions(
+        self, tenant: str, definition_id: str, version: int, after: int, limit: int
+    ) -> list[tuple[int, ExecutionRef]]:
+        """By key."""
+        return await self._page(reads.open_executions, tenant, definition_id, version, after, limit)
+
+    async def waits(self, tenant: str, name: str, key: str, after: int, until: int, limit: int) -> list[WaitRow]:
+        """By id."""
+        return await self._page(reads.waits, tenant, name, key, after, until, limit)
+
+    async def outbox(self, after: int, limit: int) -> list[OutboxRow]:
+        """By id."""
+        return await self._point(reads.outbox, after, limit)
+
+    async def published_event(self, tenant: str, event_id: str, now: int) -> EventOutcome | None:
+        """What it matched, while it is remembered."""
+        return await self._point(lifecycle_reads.published_event, tenant, event_id, now)
+
+    async def job(self, tenant: str, job_id: str) -> JobRow | None:
+        """One of them."""
+        return await self._point(lifecycle_reads.job, tenant, job_id)
+
+    async def jobs(self, tenant: str, below: int, limit: int) -> list[JobRow]:
+        """Newest first."""
+        return await self._page(lifecycle_reads.jobs, tenant, below, limit)
+
+    async def open_jobs(self) -> list[JobRow]:
+        """Oldest first."""
+        return await self._page(lifecycle_reads.open_jobs)
 
     async def revision(self, tenant: str) -> int:
         """The tenant's last one."""
-        return await self._point(reads.revision, tenant)
+        return await self._point(lifecycle_reads.revision, tenant)
 
     async def counts(self) -> Counts:
         """Counted now."""

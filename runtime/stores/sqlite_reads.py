@@ -1,4 +1,4 @@
-"""The reads: functions over a plain connection, each one statement or two, each done within its page."""
+"""The reads of executions: functions over a plain connection, each a few statements, each done within its page."""
 
 from __future__ import annotations
 
@@ -9,12 +9,9 @@ from typing import Any
 import msgspec
 
 from ..core.state import Status
-from ..ports import (
+from ..rows import (
     Counts,
     DeadLetter,
-    DefinitionEvent,
-    DefinitionHead,
-    DefinitionVersion,
     ExecutionQuery,
     ExecutionRecord,
     ExecutionRef,
@@ -26,8 +23,9 @@ from ..ports import (
     TaskRecord,
     TimerRecord,
 )
+from ..trigger_rows import OutboxRow, WaitRow
 from .sql import Many, statements
-from .sqlite_writes import record_of
+from .sqlite_rows import record_of
 
 _SQL = statements("reads.sql")
 _KNOWN_EVENTS = Many(_SQL["known_events"])
@@ -208,60 +206,54 @@ def dead_letters(
     return [DeadLetter(row[0], ExecutionRef(row[1], row[2]), *row[3:]) for row in rows]
 
 
-def definition(connection: sqlite3.Connection, tenant: str, definition_id: str) -> DefinitionHead | None:
-    """Where it stands."""
-    row = connection.execute(_SQL["definition"], (tenant, definition_id)).fetchone()
-    return DefinitionHead(*row) if row is not None else None
+def line(connection: sqlite3.Connection, tenant: str, definition_id: str, line: str, limit: int) -> list[ExecutionRef]:
+    """Its first executions."""
+    return [ExecutionRef(*row) for row in connection.execute(_SQL["line"], (tenant, definition_id, line, limit))]
 
 
-def definitions(connection: sqlite3.Connection, tenant: str, after: str, limit: int) -> list[DefinitionHead]:
+def open_count(connection: sqlite3.Connection, tenant: str, definition_id: str, version: int) -> int:
+    """Of one version, where it is not 0."""
+    if version:
+        row = connection.execute(_SQL["open_version_count"], (tenant, definition_id, version)).fetchone()
+    else:
+        row = connection.execute(_SQL["open_count"], (tenant, definition_id)).fetchone()
+    return int(row[0])
+
+
+def open_executions(
+    connection: sqlite3.Connection, tenant: str, definition_id: str, version: int, after: int, limit: int
+) -> list[tuple[int, ExecutionRef]]:
+    """By key. The index is by version: each one that has open executions gives its first ones."""
+    versions = [version] if version else _open_versions(connection, tenant, definition_id)
+    found: list[tuple[int, ExecutionRef]] = []
+    for each in versions:
+        rows = connection.execute(_SQL["open_executions"], (tenant, definition_id, each, after, limit))
+        found += [(row[0], ExecutionRef(row[1], row[2])) for row in rows]
+    return sorted(found)[:limit]
+
+
+def _open_versions(connection: sqlite3.Connection, tenant: str, definition_id: str) -> list[int]:
+    found: list[int] = []
+    last: int | None = -1
+    while last is not None:
+        (last,) = connection.execute(_SQL["next_open_version"], (tenant, definition_id, last)).fetchone()
+        if last is not None:
+            found.append(last)
+    return found
+
+
+def waits(
+    connection: sqlite3.Connection, tenant: str, name: str, key: str, after: int, until: int, limit: int
+) -> list[WaitRow]:
     """By id."""
-    return [DefinitionHead(*row) for row in connection.execute(_SQL["definitions"], (tenant, after, limit))]
+    rows = connection.execute(_SQL["waits"], (tenant, name, key, after, until, limit))
+    return [WaitRow(row[0], ExecutionRef(row[1], row[2]), row[3], row[4]) for row in rows]
 
 
-def definition_version(
-    connection: sqlite3.Connection, tenant: str, definition_id: str, version: int
-) -> DefinitionVersion | None:
-    """One of them."""
-    row = connection.execute(_SQL["definition_version"], (tenant, definition_id, version)).fetchone()
-    return DefinitionVersion(*row) if row is not None else None
-
-
-def definition_versions(
-    connection: sqlite3.Connection, tenant: str, definition_id: str, below: int, limit: int
-) -> list[DefinitionVersion]:
-    """Newest first."""
-    place = (tenant, definition_id, below or _INT64_MAX, limit)
-    return [DefinitionVersion(*row) for row in connection.execute(_SQL["definition_versions"], place)]
-
-
-def definition_events(
-    connection: sqlite3.Connection,
-    tenant: str,
-    definition_id: str,
-    after: int,
-    after_revision: int,
-    limit: int,
-    bytes_max: int,
-) -> list[DefinitionEvent]:
-    """In order; a draft's event holds its content, so that a page is bounded by bytes, too."""
-    page: list[DefinitionEvent] = []
-    size = 0
-    cursor = connection.execute(_SQL["definition_events"], (tenant, definition_id, after, after_revision, limit))
-    for row in cursor:
-        event = DefinitionEvent(*row)
-        size += len(event.payload)
-        if page and size > bytes_max:
-            break
-        page.append(event)
-    cursor.close()
-    return page
-
-
-def revision(connection: sqlite3.Connection, tenant: str) -> int:
-    """The tenant's last one."""
-    row = connection.execute(_SQL["revision"], (tenant,)).fetchone()
-    return int(row[0]) if row is not None else 0
+def outbox(connection: sqlite3.Connection, after: int, limit: int) -> list[OutboxRow]:
+    """By id."""
+    rows = connection.execute(_SQL["outbox"], (after, limit))
+    return [OutboxRow(row[0], ExecutionRef(row[1], row[2]), *row[3:]) for row in rows]
 
 
 def counts(connection: sqlite3.Connection) -> Counts:

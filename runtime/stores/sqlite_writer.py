@@ -13,10 +13,13 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from ..core.state import ENDED
-from ..ports import Lost, Outcome, StorageFailedError, StorageFullError, Why, Write
+from ..ports import StorageFailedError, StorageFullError
+from ..writes import Lost, Outcome, Why, Write
+from .changes import Counters
 from .sql import statements
-from .sqlite_writes import Heads, carry_out
-from .unit import Counters, Known
+from .sqlite_lookups import Heads
+from .sqlite_writes import carry_out
+from .wanted import Known
 
 _LOG = logging.getLogger(__name__)
 _SQL = statements("writes.sql")
@@ -42,7 +45,7 @@ class Writer:
         self._folder = folder
         self._heads: Heads = {}
         given = dict(connection.execute("SELECT name, seq FROM sqlite_sequence").fetchall())
-        self._counters = Counters(given.get("executions", 0), given.get("events", 0), given.get("inbox", 0))
+        self._counters = Counters(*(given.get(table, 0) for table in ("executions", "events", "inbox", "waits")))
         (self.page_bytes,) = connection.execute("PRAGMA page_size").fetchone()
         self.rows_changed = 0
         """Since the connection was opened."""
@@ -102,7 +105,7 @@ class Writer:
                 self._roll_back(error)
             _LOG.warning("a write was taken out of its flush: %s", error, exc_info=error)
             self._execute("ROLLBACK TO alone")
-            counters.execution, counters.position, counters.inbox = before.execution, before.position, before.inbox
+            counters.restore(before)
             outcome = Lost(Why.ROW, f"{type(error).__name__}: {error}")
         self._execute("RELEASE alone")
         return outcome

@@ -11,9 +11,14 @@ from typing import Any
 
 import msgspec
 
-from ..ports import DefinitionHead, ExecutionRecord, ExecutionRef, Head, Outcome, Request, Write
+from ..rows import ExecutionRecord, Head, Request
+from ..writes import Outcome, Write
+from .changes import SNAPSHOTS_KEPT, Changes, Counters, TaskRow, shard_of
 from .sql import Many, statements
-from .unit import SNAPSHOTS_KEPT, Changes, Counters, Known, LetterPlace, TaskRow, Unit, Wanted, shard_of
+from .sqlite_lookups import Heads, look_up
+from .sqlite_rows import definition_row, job_row, outcome_data, trigger_row
+from .unit import Unit
+from .wanted import Known, Wanted
 
 assert SNAPSHOTS_KEPT == 2, "the statement drop_snapshots keeps two"
 
@@ -21,69 +26,18 @@ _SQL = statements("writes.sql")
 _MANY = {name: Many(text) for name, text in _SQL.items() if Many.marked(text)}
 
 _FORGOTTEN_PER_FLUSH = 64
-"""Expired requests deleted with a flush that stores requests, beyond one for each that it stores."""
-
-Heads = dict[int, ExecutionRecord]
+"""Expired requests (and ids of published events) deleted with a flush that stores some, beyond one for each of them."""
 
 
 def carry_out(
     connection: sqlite3.Connection, batch: Sequence[Write], counters: Counters, heads: Heads
 ) -> tuple[list[Outcome], Known]:
     """Judge and write the batch; `heads` are the executions known from earlier flushes."""
-    known = _look_up(connection, Wanted(batch), heads)
+    known = look_up(connection, Wanted(batch), heads)
     unit = Unit(known, counters)
     outcomes = [unit.add(write) for write in batch]
     _write(connection, unit.changes, unit.now)
     return outcomes, known
-
-
-def record_of(row: Sequence[Any]) -> ExecutionRecord:
-    """The record of a row that has the columns of `executions_at`."""
-    return ExecutionRecord(ExecutionRef(row[1], row[2]), row[0], Head(*row[3:]))
-
-
-# -- look up ---------------------------------------------------------------------------------------------------
-
-
-def _look_up(connection: sqlite3.Connection, wanted: Wanted, heads: Heads) -> Known:
-    known = Known({key: heads[key] for key in wanted.keys if key in heads})
-    _look_up_rows(connection, wanted, known)
-    _look_up_executions(connection, wanted, known)
-    _look_up_events(connection, wanted, known)
-    return known
-
-
-def _query(connection: sqlite3.Connection, name: str, rows: Sequence[Sequence[Any]]) -> list[tuple[Any, ...]]:
-    return _MANY[name].query(connection, rows) if rows else []
-
-
-def _look_up_rows(connection: sqlite3.Connection, wanted: Wanted, known: Known) -> None:
-    for row in _query(connection, "requests_known", list(wanted.requests)):
-        known.requests[row[0], row[1]] = Request(*row)
-    known.inbox.update(_query(connection, "inbox_at", [(row,) for row in wanted.inbox]))
-    for letter, *place in _query(connection, "letters_at", [(letter,) for letter in wanted.letters]):
-        known.letters[letter] = LetterPlace(*place)
-    for row in _query(connection, "definitions_at", list(wanted.definitions)):
-        known.definitions[row[0], row[1]] = DefinitionHead(*row)
-    known.revisions.update(_query(connection, "revisions_at", [(tenant,) for tenant in wanted.tenants]))
-
-
-def _look_up_executions(connection: sqlite3.Connection, wanted: Wanted, known: Known) -> None:
-    keys = wanted.keys | {letter.key for letter in known.letters.values()}
-    missing = [(key,) for key in keys if key not in known.heads]
-    for row in _query(connection, "executions_at", missing):
-        known.heads[row[0]] = record_of(row)
-    for row in _query(connection, "executions_of", list(wanted.refs)):
-        record = record_of(row)
-        known.heads[record.key] = record
-        known.keys[record.ref] = record.key
-
-
-def _look_up_events(connection: sqlite3.Connection, wanted: Wanted, known: Known) -> None:
-    waiting = [(known.keys[ref], event_id) for ref, event_id in wanted.event_ids if ref in known.keys]
-    known.history_ids.update(_query(connection, "events_known", [*wanted.history_ids, *waiting]))
-    known.waiting_ids.update(_query(connection, "inbox_known", waiting))
-    known.waiting_ids.update(_query(connection, "letters_known", waiting))
 
 
 # -- write -----------------------------------------------------------------------------------------------------
@@ -120,8 +74,14 @@ def _write(connection: sqlite3.Connection, changes: Changes, now: int) -> None:
     _write_tasks(connection, changes)
     _write_timers(connection, changes)
     _bury_events(connection, changes)
-    if changes.definitions:
+    _write_lines(connection, changes)
+    _write_waits(connection, changes)
+    _write_published(connection, changes, now)
+    if changes.revisions:
         _write_definitions(connection, changes)
+    _write_triggers(connection, changes)
+    if changes.jobs:
+        _many(connection, "put_jobs", [job_row(job) for job in changes.jobs.values()])
 
 
 def _many(connection: sqlite3.Connection, name: str, rows: Sequence[Sequence[Any]]) -> None:
@@ -250,12 +210,38 @@ def _bury_events(connection: sqlite3.Connection, changes: Changes) -> None:
     _many(connection, "bury_events", rows)
 
 
+def _write_lines(connection: sqlite3.Connection, changes: Changes) -> None:
+    _many(connection, "delete_lines", [(*place, key) for place, key in changes.lines_left])
+    _many(connection, "insert_lines", [(*place, key) for place, key in changes.lines])
+
+
+def _write_waits(connection: sqlite3.Connection, changes: Changes) -> None:
+    _many(connection, "delete_waits", list(changes.waits_gone))
+    waits = [(row.id, *place, row.key, row.path) for opened in changes.waits.values() for place, row in opened]
+    _many(connection, "insert_waits", waits)
+
+
+def _write_published(connection: sqlite3.Connection, changes: Changes, now: int) -> None:
+    _many(connection, "delete_outbox", [(row,) for row in changes.outbox_gone])
+    _many(connection, "insert_outbox", changes.outbox)
+    rows = [(each.tenant, each.event_id, outcome_data(each.outcome), each.expires_at) for each in changes.published]
+    if rows:
+        _many(connection, "insert_published", rows)
+        connection.execute(_SQL["forget_published"], (_FORGOTTEN_PER_FLUSH + len(rows), now))
+
+
 def _write_definitions(connection: sqlite3.Connection, changes: Changes) -> None:
-    for head in changes.definitions:
-        connection.execute(_SQL["put_definitions"], msgspec.structs.astuple(head))
-        connection.execute(_SQL["put_revision"], (head.tenant, head.revision))
-    for tenant, definition_id, version in changes.versions:
-        row = msgspec.structs.astuple(version)
-        connection.execute(_SQL["insert_definition_versions"], (tenant, definition_id, *row))
-    for tenant, definition_id, event in changes.definition_events:
-        connection.execute(_SQL["insert_definition_events"], (tenant, definition_id, *msgspec.structs.astuple(event)))
+    _many(connection, "put_definitions", [definition_row(head) for head in changes.definitions.values()])
+    _many(connection, "put_revisions", list(changes.revisions.items()))
+    versions = [(*place, *msgspec.structs.astuple(version)) for *place, version in changes.versions]
+    _many(connection, "insert_definition_versions", versions)
+    _many(connection, "delete_definition_versions", changes.versions_gone)
+    events = [(*place, *msgspec.structs.astuple(event)) for *place, event in changes.definition_events]
+    _many(connection, "insert_definition_events", events)
+
+
+def _write_triggers(connection: sqlite3.Connection, changes: Changes) -> None:
+    if changes.triggers:
+        _many(connection, "put_triggers", [trigger_row(trigger) for trigger in changes.triggers.values()])
+    _many(connection, "start_triggers", [(*place, *start) for place, start in changes.trigger_starts.items()])
+    _many(connection, "put_listeners", [(*place, revision) for place, revision in changes.listeners.items()])

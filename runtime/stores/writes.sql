@@ -32,22 +32,69 @@ CROSS JOIN inbox AS i ON i.execution = v.column1 AND i.event_id = v.column2 AND 
 -- name: letters_known
 SELECT d.execution, d.event_id
 FROM (VALUES /*rows*/ (?, ?) /*end*/) AS v
-CROSS JOIN dead_letters AS d ON d.execution = v.column1 AND d.event_id = v.column2
+CROSS JOIN dead_letters AS d ON d.execution = v.column1 AND d.event_id = v.column2 AND d.kind = 'event'
 
 -- name: inbox_at
 SELECT id, execution FROM inbox WHERE id IN (/*rows*/ ? /*end*/)
 
 -- name: letters_at
-SELECT id, tenant, execution, event_id FROM dead_letters WHERE id IN (/*rows*/ ? /*end*/)
+SELECT id, tenant, execution, iif(kind = 'event', event_id, '') FROM dead_letters WHERE id IN (/*rows*/ ? /*end*/)
 
 -- name: definitions_at
 SELECT d.tenant, d.definition_id, d.sequence, d.published, d.latest, d.revision, CAST(d.draft AS BLOB),
-       d.created_at, d.updated_at
+       d.created_at, d.updated_at, d.state, CAST(d.gone AS BLOB), CAST(d.paused AS BLOB)
 FROM (VALUES /*rows*/ (?, ?) /*end*/) AS v
 CROSS JOIN definitions AS d ON d.tenant = v.column1 AND d.definition_id = v.column2
 
 -- name: revisions_at
 SELECT tenant, revision FROM revisions WHERE tenant IN (/*rows*/ ? /*end*/)
+
+-- name: lines_at
+SELECT l.tenant, l.definition_id, l.line, l.execution, e.tenant, e.execution_id
+FROM (VALUES /*rows*/ (?, ?, ?) /*end*/) AS v
+CROSS JOIN lines AS l ON l.tenant = v.column1 AND l.definition_id = v.column2 AND l.line = v.column3
+CROSS JOIN executions AS e ON e.key = l.execution
+ORDER BY l.execution
+
+-- name: waits_at
+SELECT w.id, e.tenant, e.execution_id, w.execution, w.path
+FROM waits AS w CROSS JOIN executions AS e ON e.key = w.execution
+WHERE w.tenant = ? AND w.name = ? AND w.key = ? ORDER BY w.id LIMIT ?
+
+-- name: published_at
+SELECT p.tenant, p.event_id, CAST(p.outcome AS BLOB), p.expires_at
+FROM (VALUES /*rows*/ (?, ?) /*end*/) AS v
+CROSS JOIN published_events AS p ON p.tenant = v.column1 AND p.event_id = v.column2
+
+-- name: outbox_at
+SELECT id FROM outbox WHERE id IN (/*rows*/ ? /*end*/)
+
+-- name: listeners_at
+SELECT l.tenant, l.event_name, l.revision
+FROM (VALUES /*rows*/ (?, ?) /*end*/) AS v
+CROSS JOIN listener_revisions AS l ON l.tenant = v.column1 AND l.event_name = v.column2
+
+-- name: triggers_at
+SELECT t.tenant, t.definition_id, t.trigger_id, t.version, t.event_name, t.identity, t.active, t.paused, t.spec,
+       t.next_slot, t.due, t.last_slot, t.last_execution_id, t.last_started_at, t.skipped, t.last_skipped
+FROM (VALUES /*rows*/ (?, ?, ?) /*end*/) AS v
+CROSS JOIN triggers AS t ON t.tenant = v.column1 AND t.definition_id = v.column2 AND t.trigger_id = v.column3
+
+-- name: triggers_of
+SELECT t.tenant, t.definition_id, t.trigger_id, t.version, t.event_name, t.identity, t.active, t.paused, t.spec,
+       t.next_slot, t.due, t.last_slot, t.last_execution_id, t.last_started_at, t.skipped, t.last_skipped
+FROM (VALUES /*rows*/ (?, ?) /*end*/) AS v
+CROSS JOIN triggers AS t ON t.tenant = v.column1 AND t.definition_id = v.column2
+
+-- name: open_at
+SELECT count(*) FROM (
+    SELECT 1 FROM executions WHERE tenant = ? AND definition_id = ? AND ended_at = 0 LIMIT ?
+)
+
+-- name: open_version_at
+SELECT count(*) FROM (
+    SELECT 1 FROM executions WHERE tenant = ? AND definition_id = ? AND version = ? AND ended_at = 0 LIMIT ?
+)
 
 -- name: insert_executions
 INSERT INTO executions (key, tenant, execution_id, shard, definition_id, version, labels, status, state, sequence,
@@ -91,22 +138,27 @@ WHERE execution = ?1
   AND sequence < (SELECT sequence FROM snapshots WHERE execution = ?1 ORDER BY sequence DESC LIMIT 1 OFFSET 1)
 
 -- name: insert_inbox
-INSERT INTO inbox (id, execution, shard, kind, event_id, name, payload, context, accepted_at)
-VALUES /*rows*/ (?, ?, ?, ?, ?, ?, CAST(? AS TEXT), CAST(? AS TEXT), ?) /*end*/
+INSERT INTO inbox (id, execution, shard, kind, event_id, name, payload, context, accepted_at, path, published_id)
+VALUES /*rows*/ (?, ?, ?, ?, ?, ?, CAST(? AS TEXT), CAST(? AS TEXT), ?, ?, ?) /*end*/
 
 -- name: delete_inbox
 DELETE FROM inbox WHERE id IN (/*rows*/ ? /*end*/)
 
 -- name: requeue_letter
-INSERT INTO inbox (id, execution, shard, kind, event_id, name, payload, context, accepted_at)
-SELECT ?1, execution, ?3, 'event', event_id, name, payload, context, ?4 FROM dead_letters WHERE id = ?2
+INSERT INTO inbox (id, execution, shard, kind, event_id, name, payload, context, accepted_at, path, published_id)
+SELECT ?1, execution, ?3, kind, iif(kind = 'offer', '', event_id), name, payload, context, ?4, path,
+       iif(kind = 'offer', event_id, '')
+FROM dead_letters WHERE id = ?2
 
 -- name: delete_letters
 DELETE FROM dead_letters WHERE id IN (/*rows*/ ? /*end*/)
 
 -- name: bury_inbox
-INSERT INTO dead_letters (tenant, execution, event_id, name, payload, context, cause, message, accepted_at, died_at)
-SELECT ?2, execution, event_id, name, payload, context, ?3, ?4, accepted_at, ?5 FROM inbox WHERE id = ?1
+INSERT INTO dead_letters (tenant, execution, event_id, name, payload, context, cause, message, accepted_at, died_at,
+                          kind, path)
+SELECT ?2, execution, iif(kind = 'offer', published_id, event_id), name, payload, context, ?3, ?4, accepted_at, ?5,
+       kind, path
+FROM inbox WHERE id = ?1
 
 -- name: bury_events
 INSERT INTO dead_letters (tenant, execution, event_id, name, payload, context, cause, message, accepted_at, died_at)
@@ -157,24 +209,85 @@ DELETE FROM timers WHERE /*any*/ (execution = ? AND path = ? AND timer = ?) /*en
 -- name: put_timers
 INSERT OR REPLACE INTO timers (execution, path, timer, shard, due) VALUES /*rows*/ (?, ?, ?, ?, ?) /*end*/
 
+-- name: delete_lines
+DELETE FROM lines WHERE /*any*/ (tenant = ? AND definition_id = ? AND line = ? AND execution = ?) /*end*/
+
+-- name: insert_lines
+INSERT INTO lines (tenant, definition_id, line, execution) VALUES /*rows*/ (?, ?, ?, ?) /*end*/
+
+-- name: delete_waits
+DELETE FROM waits WHERE /*any*/ (execution = ? AND path = ?) /*end*/
+
+-- name: insert_waits
+INSERT INTO waits (id, tenant, name, key, execution, path) VALUES /*rows*/ (?, ?, ?, ?, ?, ?) /*end*/
+
+-- name: delete_outbox
+DELETE FROM outbox WHERE id IN (/*rows*/ ? /*end*/)
+
+-- name: insert_outbox
+INSERT INTO outbox (execution, shard, sequence, name, event_key, payload, context, created_at)
+VALUES /*rows*/ (?, ?, ?, ?, ?, CAST(? AS TEXT), CAST(? AS TEXT), ?) /*end*/
+
+-- name: insert_published
+INSERT OR REPLACE INTO published_events (tenant, event_id, outcome, expires_at)
+VALUES /*rows*/ (?, ?, CAST(? AS TEXT), ?) /*end*/
+
+-- name: forget_published
+DELETE FROM published_events
+WHERE id IN (SELECT id FROM published_events ORDER BY id LIMIT ?) AND expires_at <= ?
+
 -- name: put_definitions
-INSERT INTO definitions (tenant, definition_id, sequence, published, latest, revision, draft, created_at, updated_at)
-VALUES (?, ?, ?, ?, ?, ?, CAST(? AS TEXT), ?, ?)
+INSERT INTO definitions (tenant, definition_id, sequence, published, latest, revision, draft, created_at, updated_at,
+                         state, gone, paused)
+VALUES /*rows*/ (?, ?, ?, ?, ?, ?, CAST(? AS TEXT), ?, ?, ?, CAST(? AS TEXT), CAST(? AS TEXT)) /*end*/
 ON CONFLICT (tenant, definition_id) DO UPDATE
 SET sequence = excluded.sequence, published = excluded.published, latest = excluded.latest,
-    revision = excluded.revision, draft = excluded.draft, updated_at = excluded.updated_at
+    revision = excluded.revision, draft = excluded.draft, updated_at = excluded.updated_at, state = excluded.state,
+    gone = excluded.gone, paused = excluded.paused
+
+-- name: put_revisions
+INSERT INTO revisions (tenant, revision) VALUES /*rows*/ (?, ?) /*end*/
+ON CONFLICT (tenant) DO UPDATE SET revision = excluded.revision
 
 -- name: insert_definition_versions
 INSERT INTO definition_versions (tenant, definition_id, version, content, fingerprint, created_at, user_id)
-VALUES (?, ?, ?, CAST(? AS TEXT), ?, ?, ?)
+VALUES /*rows*/ (?, ?, ?, CAST(? AS TEXT), ?, ?, ?) /*end*/
+
+-- name: delete_definition_versions
+DELETE FROM definition_versions WHERE /*any*/ (tenant = ? AND definition_id = ? AND version = ?) /*end*/
 
 -- name: insert_definition_events
 INSERT INTO definition_events (tenant, definition_id, sequence, name, payload, user_id, created_at, revision)
-VALUES (?, ?, ?, ?, CAST(? AS TEXT), ?, ?, ?)
+VALUES /*rows*/ (?, ?, ?, ?, CAST(? AS TEXT), ?, ?, ?) /*end*/
 
--- name: put_revision
-INSERT INTO revisions (tenant, revision) VALUES (?, ?)
-ON CONFLICT (tenant) DO UPDATE SET revision = excluded.revision
+-- name: put_triggers
+INSERT INTO triggers (tenant, definition_id, trigger_id, version, event_name, identity, active, paused, spec,
+                      next_slot, due, last_slot, last_execution_id, last_started_at, skipped, last_skipped)
+VALUES /*rows*/ (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?) /*end*/
+ON CONFLICT (tenant, definition_id, trigger_id) DO UPDATE
+SET version = excluded.version, event_name = excluded.event_name, identity = excluded.identity,
+    active = excluded.active, paused = excluded.paused, spec = excluded.spec, next_slot = excluded.next_slot,
+    due = excluded.due, last_slot = excluded.last_slot, skipped = excluded.skipped,
+    last_skipped = excluded.last_skipped
+
+-- name: start_triggers
+UPDATE triggers SET last_execution_id = v.column4, last_started_at = v.column5
+FROM (VALUES /*rows*/ (?, ?, ?, ?, ?) /*end*/) AS v
+WHERE tenant = v.column1 AND definition_id = v.column2 AND trigger_id = v.column3
+
+-- name: put_listeners
+INSERT INTO listener_revisions (tenant, event_name, revision) VALUES /*rows*/ (?, ?, ?) /*end*/
+ON CONFLICT (tenant, event_name) DO UPDATE SET revision = excluded.revision
+
+-- name: put_jobs
+INSERT INTO jobs (tenant, job_id, kind, state, target, cursor, user_id, total, done, failed, failures, message,
+                  created_at, updated_at, ended_at)
+VALUES /*rows*/ (?, ?, ?, ?, ?, CAST(? AS TEXT), ?, ?, ?, ?, CAST(? AS TEXT), ?, ?, ?, ?) /*end*/
+ON CONFLICT (tenant, job_id) DO UPDATE
+SET kind = excluded.kind, state = excluded.state, target = excluded.target, cursor = excluded.cursor,
+    user_id = excluded.user_id, total = excluded.total, done = excluded.done, failed = excluded.failed,
+    failures = excluded.failures, message = excluded.message, created_at = excluded.created_at,
+    updated_at = excluded.updated_at, ended_at = excluded.ended_at
 
 -- name: probe
 INSERT INTO meta (name, value) VALUES ('probe', zeroblob(131072))

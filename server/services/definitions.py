@@ -1,44 +1,51 @@
-"""`DefinitionService`: decode, ask, encode. What this version does not do has no method here and is refused by name."""
+"""`DefinitionService`: decode, ask, encode. Its reads are in the module beside this one."""
 
 from __future__ import annotations
 
-from typing import Any, Final, TypeVar
+from typing import Any
 
+from callboard.runtime.core.refusals import Kind, Refused
+from callboard.runtime.definitions import VersionView
 from callboard.runtime.engine import Runtime
+from callboard.runtime.lifecycle.batching import BatchAnswer, PublishBatch
+from callboard.runtime.lifecycle.deleting import Delete
 from callboard.runtime.lifecycle.drafting import PutDraft
-from callboard.runtime.lifecycle.publishing import Publish, RunningExecutions
+from callboard.runtime.lifecycle.importing import Import
+from callboard.runtime.lifecycle.pausing import PauseAnswer, PauseTrigger
+from callboard.runtime.lifecycle.publishing import Publish
 from callboard.runtime.lifecycle.retracting import Retract
 from callboard.runtime.lifecycle.reverting import Revert
-from callboard.runtime.listing import PageTokens, scope_of
 from callboard.v1 import definition_service_pb2 as pb2
 
 from ..calls import Call, Calls
-from ..codec_definitions import (
+from ..codec import value_of
+from ..codec_definitions import given_of
+from ..codec_executions import execution_of
+from ..codec_lifecycle import (
+    batch_items_of,
+    batched_of,
+    deleted_of,
     drafted_of,
-    event_of,
-    given_of,
+    on_delete_of,
     published_of,
     retracted_of,
     reverted_of,
-    summary_of,
-    version_of,
+    running_of,
+    stages_of,
 )
-from ..codec_executions import FRAME_BYTES_MAX
-from ..requests import Faults, invalid, unsupported, unsupported_field
-
-_M = TypeVar("_M", pb2.DefinitionVersion, pb2.DefinitionEvent)
-
-_PAGE_ITEMS_DEFAULT: Final = 100
-_REVISION_SECONDS_MAX: Final = 60
+from ..codec_triggers import named_trigger, trigger_of
+from ..requests import Faults, invalid, moment_us
+from .definition_reads import DefinitionReads
 
 
-class DefinitionService:
+class DefinitionService(DefinitionReads):
     """The definitions of a runtime over gRPC."""
 
     def __init__(self, runtime: Runtime, calls: Calls) -> None:
-        self._runtime = runtime
+        super().__init__(runtime)
         self._calls = calls
-        self._tokens = PageTokens(runtime.info.secret)
+
+    # Lifecycle changes
 
     async def PutDraft(self, call: Call, request: pb2.PutDraftRequest) -> pb2.PutDraftResponse:
         given = given_of(request)
@@ -60,13 +67,35 @@ class DefinitionService:
             given_of(request),
             request.etag,
             request.validate_only,
-            _running(request.running_executions),
+            running_of(request.running_executions),
         )
         answer = await self._calls.whole(self._runtime.publishing.publish(publish))
         if request.validate_only:
             return published_of(answer, None)
-        version = await self._runtime.definitions.get(call.tenant, answer.definition_id, answer.version)
-        return published_of(answer, version)
+        return published_of(answer, await self._version(call, answer.definition_id, answer.version))
+
+    async def BatchPublish(self, call: Call, request: pb2.BatchPublishRequest) -> pb2.BatchPublishResponse:
+        batch = PublishBatch(
+            self._runtime.origin(call.caller(request)),
+            batch_items_of(request),
+            request.validate_only,
+            running_of(request.running_executions),
+        )
+        answer = await self._calls.whole(self._runtime.batching.publish(batch))
+        published = batched_of(answer, await self._versions(call, answer, request.validate_only))
+        return pb2.BatchPublishResponse(
+            definitions=published, revision=answer.revision, stages=stages_of(answer.stages)
+        )
+
+    async def ImportDefinitions(
+        self, call: Call, request: pb2.ImportDefinitionsRequest
+    ) -> pb2.ImportDefinitionsResponse:
+        bundle = Import(self._runtime.origin(call.caller(request)), request.text, request.validate_only)
+        answer = await self._calls.whole(self._runtime.importing.import_bundle(bundle))
+        published = batched_of(answer, await self._versions(call, answer, request.validate_only))
+        return pb2.ImportDefinitionsResponse(
+            definitions=published, revision=answer.revision, stages=stages_of(answer.stages)
+        )
 
     async def RetractDefinition(
         self, call: Call, request: pb2.RetractDefinitionRequest
@@ -77,6 +106,19 @@ class DefinitionService:
         answer = await self._calls.whole(self._runtime.retracting.retract(retract))
         return retracted_of(answer, await self._runtime.definitions.summary(call.tenant, answer.definition_id))
 
+    async def DeleteDefinition(self, call: Call, request: pb2.DeleteDefinitionRequest) -> pb2.DeleteDefinitionResponse:
+        _check_delete(request)
+        delete = Delete(
+            self._runtime.origin(call.caller(request)),
+            request.definition_id,
+            request.version,
+            on_delete_of(request.running_executions),
+            request.etag,
+            request.validate_only,
+        )
+        answer = await self._calls.whole(self._runtime.deleting.delete(delete))
+        return deleted_of(answer, await self._runtime.definitions.summary(call.tenant, answer.definition_id))
+
     async def RevertDefinition(self, call: Call, request: pb2.RevertDefinitionRequest) -> pb2.RevertDefinitionResponse:
         _check_revert(request)
         revert = Revert(
@@ -85,103 +127,88 @@ class DefinitionService:
             request.version,
             request.etag,
             request.validate_only,
-            _running(request.running_executions),
+            running_of(request.running_executions),
         )
         answer = await self._calls.whole(self._runtime.reverting.revert(revert))
         if request.validate_only and answer.changed:
             return reverted_of(answer, None)
-        version = await self._runtime.definitions.get(call.tenant, answer.definition_id, answer.version)
-        return reverted_of(answer, version)
+        return reverted_of(answer, await self._version(call, answer.definition_id, answer.version))
 
-    async def GetDefinition(self, call: Call, request: pb2.GetDefinitionRequest) -> pb2.GetDefinitionResponse:
-        _check_get(request)
-        await self._reach(call, request)
-        definitions = self._runtime.definitions
-        version = await definitions.get(call.tenant, request.definition_id, request.version, draft=request.draft)
-        summary = await definitions.summary(call.tenant, request.definition_id)
-        full = request.view != pb2.DEFINITION_VIEW_BASIC
-        return pb2.GetDefinitionResponse(
-            definition_version=version_of(version, full), definition=summary_of(summary), revision=self._now_at(call)
+    # Triggers
+
+    async def PauseTrigger(self, call: Call, request: pb2.PauseTriggerRequest) -> pb2.PauseTriggerResponse:
+        answer = await self._pause(call, request, paused=True)
+        return pb2.PauseTriggerResponse(
+            trigger=await self._trigger(call, answer, paused=True),
+            revision=answer.revision,
+            stages=stages_of(answer.stages),
+            changed=answer.changed,
         )
 
-    async def ListDefinitions(self, call: Call, request: pb2.ListDefinitionsRequest) -> pb2.ListDefinitionsResponse:
-        unsupported(request, "state", "id_prefix")
-        await self._reach(call, request)
-        limit = self._limit(request.page_size)
-        scope = scope_of("ListDefinitions", call.tenant)
-        after = self._tokens.read(scope, request.page_token)
-        found = await self._runtime.definitions.summaries(call.tenant, after, limit + 1)
-        token = self._tokens.make(scope, found[limit - 1].definition_id) if len(found) > limit else ""
-        return pb2.ListDefinitionsResponse(
-            definitions=[summary_of(summary) for summary in found[:limit]],
-            next_page_token=token,
-            revision=self._now_at(call),
+    async def ResumeTrigger(self, call: Call, request: pb2.ResumeTriggerRequest) -> pb2.ResumeTriggerResponse:
+        answer = await self._pause(call, request, paused=False)
+        return pb2.ResumeTriggerResponse(
+            trigger=await self._trigger(call, answer, paused=False),
+            revision=answer.revision,
+            stages=stages_of(answer.stages),
+            changed=answer.changed,
         )
 
-    async def ListDefinitionVersions(
-        self, call: Call, request: pb2.ListDefinitionVersionsRequest
-    ) -> pb2.ListDefinitionVersionsResponse:
-        await self._reach(call, request)
-        limit = self._limit(request.page_size)
-        scope = scope_of("ListDefinitionVersions", call.tenant, request.definition_id)
-        below = self._tokens.number(scope, request.page_token)
-        found = await self._runtime.definitions.versions(call.tenant, request.definition_id, below, limit + 1)
-        full = request.view == pb2.DEFINITION_VIEW_FULL
-        versions = _fitting([version_of(version, full) for version in found[:limit]])
-        token = self._tokens.make(scope, str(versions[-1].version)) if len(versions) < len(found) else ""
-        return pb2.ListDefinitionVersionsResponse(versions=versions, next_page_token=token, revision=self._now_at(call))
+    async def _pause(self, call: Call, request: Any, *, paused: bool) -> PauseAnswer:
+        _check_trigger(request).settle()
+        origin = self._runtime.origin(call.caller(request))
+        pause = PauseTrigger(origin, request.definition_id, request.trigger_id, paused)
+        return await self._calls.whole(self._runtime.pausing.pause(pause))
 
-    async def ListDefinitionEvents(
-        self, call: Call, request: pb2.ListDefinitionEventsRequest
-    ) -> pb2.ListDefinitionEventsResponse:
-        _check_events(request)
-        await self._reach(call, request)
-        scope = scope_of("ListDefinitionEvents", call.tenant, request.definition_id, request.after_revision)
-        page = await self._runtime.definitions.events(
-            call.tenant,
-            request.definition_id,
-            self._tokens.number(scope, request.page_token),
-            after_revision=request.after_revision,
-            limit=self._limit(request.page_size),
-            bytes_max=FRAME_BYTES_MAX,
+    async def _trigger(self, call: Call, answer: PauseAnswer, *, paused: bool) -> pb2.TriggerInfo:
+        """The trigger as it is now; one whose definition is not published listens to nothing, and is only named."""
+        try:
+            return trigger_of(await self._runtime.triggers.get(call.tenant, answer.definition_id, answer.trigger_id))
+        except Refused as refused:
+            if refused.refusal.kind is not Kind.NOT_FOUND:
+                raise
+        return named_trigger(answer.definition_id, answer.trigger_id, paused=paused)
+
+    async def FireTrigger(self, call: Call, request: pb2.FireTriggerRequest) -> pb2.FireTriggerResponse:
+        faults = _check_trigger(request)
+        slot = moment_us(faults, "slot", request.slot) if request.HasField("slot") else 0
+        faults.settle()
+        payload = value_of(request.payload, "payload", self._runtime.settings.payload_bytes_max)
+        fired = await self._calls.whole(
+            self._runtime.triggers.fire(call.caller(request), request.definition_id, request.trigger_id, payload, slot)
         )
-        events = _fitting([event_of(view) for view in page.events])
-        more = page.more or len(events) < len(page.events)
-        token = self._tokens.make(scope, str(events[-1].sequence)) if more else ""
-        return pb2.ListDefinitionEventsResponse(events=events, next_page_token=token, revision=self._now_at(call))
+        return pb2.FireTriggerResponse(execution=execution_of(fired.view), started=fired.started)
 
-    async def _reach(self, call: Call, request: Any) -> None:
-        if request.min_revision:
-            await self._runtime.reached(call.tenant, request.min_revision, _REVISION_SECONDS_MAX)
+    async def _versions(self, call: Call, answer: BatchAnswer, rehearsed: bool) -> dict[str, VersionView]:
+        """The versions of a batch as they are now; of a rehearsal, those that are there."""
+        found: dict[str, VersionView] = {}
+        for one in answer.definitions:
+            if not (rehearsed and one.changed):
+                version = await self._version(call, one.definition_id, one.version)
+                found |= {one.definition_id: version} if version is not None else {}
+        return found
 
-    def _now_at(self, call: Call) -> int:
-        return self._runtime.catalog.known(call.tenant)
-
-    def _limit(self, page_size: int) -> int:
-        if page_size < 0:
-            raise invalid("page_size", f"is {page_size}; it must not be negative")
-        return min(page_size or _PAGE_ITEMS_DEFAULT, self._runtime.settings.page_items_max)
-
-
-def _running(value: int) -> RunningExecutions:
-    if value not in pb2.PublishRunningExecutions.values():
-        raise invalid("running_executions", f"{value} is no value of PublishRunningExecutions")
-    migrate = value == pb2.PUBLISH_RUNNING_EXECUTIONS_MIGRATE
-    return RunningExecutions.MIGRATE if migrate else RunningExecutions.PIN
+    async def _version(self, call: Call, definition_id: str, version: int) -> VersionView | None:
+        """The version as it is now; None: it has been deleted since."""
+        try:
+            return await self._runtime.definitions.get(call.tenant, definition_id, version)
+        except Refused as refused:
+            if refused.refusal.kind is Kind.NOT_FOUND:
+                return None
+            raise
 
 
-def _check_get(request: pb2.GetDefinitionRequest) -> None:
+def _check_id(request: Any) -> None:
     faults = Faults()
     faults.definition_id(request.definition_id)
-    faults.not_negative("version", request.version)
-    if request.draft and request.version:
-        faults.add("version", "must be 0 to read the draft")
     faults.settle()
 
 
-def _check_id(request: pb2.RetractDefinitionRequest) -> None:
+def _check_delete(request: pb2.DeleteDefinitionRequest) -> None:
     faults = Faults()
     faults.definition_id(request.definition_id)
+    faults.not_negative("version", request.version)
+    faults.enum("running_executions", request.running_executions, pb2.DeleteRunningExecutions)
     faults.settle()
 
 
@@ -194,20 +221,8 @@ def _check_revert(request: pb2.RevertDefinitionRequest) -> None:
     faults.settle()
 
 
-def _check_events(request: pb2.ListDefinitionEventsRequest) -> None:
-    if not request.definition_id:
-        raise unsupported_field("definition_id", "'' (the events of all definitions)")
+def _check_trigger(request: Any) -> Faults:
     faults = Faults()
     faults.definition_id(request.definition_id)
-    faults.not_negative("after_revision", request.after_revision)
-    faults.settle()
-
-
-def _fitting(messages: list[_M]) -> list[_M]:
-    """As many as fit into one frame; the first one always does."""
-    room = FRAME_BYTES_MAX
-    for place, message in enumerate(messages):
-        room -= message.ByteSize() + 8
-        if room < 0 and place:
-            return messages[:place]
-    return messages
+    faults.trigger_id(request.trigger_id)
+    return faults

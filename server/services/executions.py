@@ -11,13 +11,14 @@ import msgspec
 from callboard.runtime.core.refusals import Kind, Refusal, Refused
 from callboard.runtime.engine import Runtime
 from callboard.runtime.listing import PageTokens, scope_of
-from callboard.runtime.ports import DeadLetter, ExecutionRef
 from callboard.runtime.requests import Caller
+from callboard.runtime.rows import DeadLetter, ExecutionRef
+from callboard.runtime.trigger_rows import JobRow
 from callboard.runtime.views import ExecutionView
 from callboard.v1 import execution_control_pb2 as control_pb2
 from callboard.v1 import execution_events_pb2 as events_pb2
 from callboard.v1 import execution_service_pb2 as pb2
-from callboard.v1 import executions_pb2
+from callboard.v1 import executions_pb2, jobs_pb2
 
 from ..calls import Call, Calls, Stream, refusal_of
 from ..codec import read_failure, timestamp_of, value_of
@@ -30,6 +31,7 @@ from ..codec_executions import (
     fitted,
     start_of,
 )
+from ..codec_triggers import event_answer_of, is_wanted, job_of
 from ..requests import REASON_CHARACTERS_MAX, Faults, invalid, unsupported, unsupported_field, wait_us
 from ..status import status_of
 
@@ -39,6 +41,7 @@ _PAGE_ITEMS_DEFAULT: Final = 100
 _STREAM_STARTS_MAX: Final = 4_096
 """Items of one StartExecutions stream that are under way at a time; the stream is read on as they end."""
 _RESULTS_PER_FRAME_MAX: Final = 256
+_JOBS_READ_AT_ONCE: Final = 200
 _ORDER: Final = ("", "created_at desc")
 
 
@@ -109,6 +112,20 @@ class ExecutionService:
         return events_pb2.EnqueueEventResponse(
             event_id=answer.event_id, duplicate=answer.duplicate, accepted_at=timestamp_of(answer.accepted_at)
         )
+
+    async def PublishEvent(
+        self, call: Call, request: events_pb2.PublishEventRequest
+    ) -> events_pb2.PublishEventResponse:
+        faults = Faults()
+        faults.event_name(request.name)
+        faults.short("key", request.key)
+        faults.short("event_id", request.event_id)
+        faults.settle()
+        payload = value_of(request.payload, "payload", self._payload_bytes_max)
+        answer = await self._calls.whole(
+            self._runtime.events.publish(call.caller(request), request.name, request.key, payload, request.event_id)
+        )
+        return event_answer_of(answer)
 
     # Looking
 
@@ -238,6 +255,41 @@ class ExecutionService:
         """The dead letter as it is; None where a repeated request has moved it already."""
         found = await self._runtime.dead_letters(caller, "", number - 1, 1)
         return found[0] if found and found[0].id == number else None
+
+    # Jobs
+
+    async def GetJob(self, call: Call, request: control_pb2.GetJobRequest) -> control_pb2.GetJobResponse:
+        faults = Faults()
+        faults.name("job_id", request.job_id)
+        faults.settle()
+        return control_pb2.GetJobResponse(job=job_of(await self._runtime.jobs.get(call.tenant, request.job_id)))
+
+    async def ListJobs(self, call: Call, request: control_pb2.ListJobsRequest) -> control_pb2.ListJobsResponse:
+        faults = Faults()
+        faults.enum("kind", request.kind, jobs_pb2.JobKind)
+        faults.enum("state", request.state, jobs_pb2.JobState)
+        faults.settle()
+        limit = self._limit(request.page_size)
+        scope = scope_of("ListJobs", call.tenant, request.kind, request.state)
+        below = self._tokens.number(scope, request.page_token)
+        found, more = await self._jobs(call.tenant, request, below, limit)
+        jobs = [job_of(job) for job in found]
+        _cut(jobs, FRAME_BYTES_MAX)
+        last = found[len(jobs) - 1].number if jobs else 0
+        token = self._tokens.make(scope, str(last)) if more or len(jobs) < len(found) else ""
+        return control_pb2.ListJobsResponse(jobs=jobs, next_page_token=token)
+
+    async def _jobs(
+        self, tenant: str, request: control_pb2.ListJobsRequest, below: int, limit: int
+    ) -> tuple[list[JobRow], bool]:
+        """Jobs as they are asked for, the newest first, and whether there may be more."""
+        found: list[JobRow] = []
+        while page := await self._runtime.jobs.list(tenant, below, _JOBS_READ_AT_ONCE):
+            found += (job for job in page if is_wanted(job, request.kind, request.state))
+            if len(found) > limit:
+                return found[:limit], True
+            below = page[-1].number
+        return found, False
 
     def _limit(self, page_size: int) -> int:
         if page_size < 0:

@@ -9,11 +9,11 @@ from typing import Any
 
 import grpc
 import pytest
-from click.testing import CliRunner, Result
+from google.protobuf.timestamp_pb2 import Timestamp
+from tests.client.command_line import run
 from tests.client.fakes import FakeServer, status
 
 from callboard.client import Execution, Failure, Incident, IncidentKind, OpenStep, Queue, StepState, WaitingOn
-from callboard.client.cli import main
 from callboard.client.cli.output import length, to_json
 from callboard.client.cli.session import Length
 from callboard.client.cli.why import explain
@@ -40,11 +40,6 @@ COMPLETED = execution("COMPLETED", state="done", output=Payload(json='{"n":90071
 RUNNING = execution("RUNNING", state="running")
 
 
-def run(server: FakeServer | None, *arguments: str, stdin: str = "") -> Result:
-    where = {"CALLBOARD_ADDRESS": server.address if server else "127.0.0.1:1", "CALLBOARD_TENANT": "acme"}
-    return CliRunner().invoke(main, list(arguments), env=where, input=stdin)
-
-
 @pytest.mark.parametrize(
     ("arguments", "answer", "code"),
     [
@@ -56,6 +51,8 @@ def run(server: FakeServer | None, *arguments: str, stdin: str = "") -> Result:
         (("--wait", "soon"), None, 2),
         (("--input", "{"), None, 2),
         (("--label", "x"), None, 2),
+        (("--unique-policy", "reject"), None, 2),
+        (("--unique-key", "k", "--unique-policy", "dance"), None, 2),
         (("--label", "x=1", "--label", "x=2"), None, 2),
         (("--input", '{"a": 1, "a": 2}'), None, 2),
         (("--input", '{"a": NaN}'), None, 2),
@@ -86,6 +83,17 @@ def test_a_start_carries_what_was_given(threaded: FakeServer, tmp_path: Path) ->
     assert metadata["callboard-tenant"] == "other"
 
 
+@pytest.mark.parametrize("policy", ["return-existing", "reject", "cancel-existing"])
+def test_a_start_carries_its_unique_key(threaded: FakeServer, policy: str) -> None:
+    waiting_one = execution("PENDING", waits_for_execution_id="e0")
+    threaded.unary.on("StartExecution", pb.StartExecutionResponse(execution=waiting_one, started=True))
+    result = run(threaded, "start", "order", "--unique-key", "k", "--unique-policy", policy)
+    assert result.stdout == "e1 (begins when e0 has ended)\n"
+    [request] = threaded.unary.asked("StartExecution")
+    assert request.unique_key == "k"
+    assert pb.UniquePolicy.Name(request.unique_policy) == f"UNIQUE_POLICY_{policy.upper().replace('-', '_')}"
+
+
 def test_no_server_is_exit_3(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("callboard.client.cli.session.CONNECT_SECONDS_MAX", 0.1)
     result = run(None, "get", "e1", "--json")
@@ -102,12 +110,12 @@ def test_violations_come_one_a_line(threaded: FakeServer, tmp_path: Path) -> Non
     refusal = status(grpc.StatusCode.INVALID_ARGUMENT, "INVALID_DEFINITION", "order.yaml:12:9: odd", details)
     fine = definition_pb.PublishDefinitionResponse(definition_id="order", version=2, changed=True, revision=7)
     threaded.unary.on("PublishDefinition", refusal, fine)
-    result = run(threaded, "publish", str(path), str(path))
+    result = run(threaded, "validate", str(path), str(path))
     assert result.exit_code == 1
     located, summary = result.stderr.splitlines()
     assert located == "order.yaml:12:9: steps[3].task: odd"
     assert summary == "error: INVALID_DEFINITION: 1 violation"
-    assert result.stdout == f"{path}: published order version 2 (revision 7)\n"
+    assert result.stdout == f"{path}: valid; would be order version 2\n"
     assert run(threaded, "validate", "/nowhere.yaml").exit_code == 2
 
 
@@ -307,6 +315,36 @@ def test_why_asks_for_a_decision_where_one_is_due() -> None:
     assert len(said) == 2
     assert "Boom: bad" in said[1]
     assert "callboard resolve e1 ship" in said[1]
+
+
+@pytest.mark.parametrize(
+    ("fields", "said"),
+    [
+        ({"waits_for_execution_id": "e0"}, "It begins when execution e0 has ended: callboard why e0"),
+        (
+            {"waits_for_execution_id": "e0", "unique_key": "k"},
+            "It begins when execution e0 has ended, for both have the unique key 'k': callboard why e0",
+        ),
+        (
+            {
+                "waits_for_execution_id": "e0",
+                "trigger": executions_pb2.TriggerOrigin(trigger_id="nightly", slot=Timestamp(seconds=1)),
+            },
+            "It begins when execution e0 has ended, for runs of trigger nightly do not overlap: callboard why e0",
+        ),
+        ({}, "It has been accepted and begins at any moment."),
+    ],
+)
+def test_why_and_get_of_one_that_has_not_begun(threaded: FakeServer, fields: dict[str, Any], said: str) -> None:
+    threaded.unary.on(
+        "GetExecution", pb.GetExecutionResponse(execution=execution("PENDING", state="pending", **fields))
+    )
+    assert run(threaded, "why", "e1").stdout.splitlines() == ["e1 is PENDING.", said]
+    shown = run(threaded, "get", "e1").stdout
+    assert ("waits for   e0 to end" in shown) == bool(fields)
+    assert json.loads(run(threaded, "get", "e1", "--json").stdout)["waits_for_execution_id"] == fields.get(
+        "waits_for_execution_id", ""
+    )
 
 
 def test_why_of_an_ended_execution() -> None:

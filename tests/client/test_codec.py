@@ -6,10 +6,23 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from callboard.client import Execution, NotJson, Opaque, Status, StepState, WaitingOn, errors, models
+from callboard.client import (
+    DefinitionState,
+    Execution,
+    Failure,
+    JobKind,
+    JobState,
+    NotJson,
+    Opaque,
+    Overlap,
+    Status,
+    StepState,
+    WaitingOn,
+    errors,
+)
 from callboard.client.codec import decode_payload, encode_duration, encode_payload
 from callboard.client.decoding import decode
-from callboard.v1 import executions_pb2
+from callboard.v1 import definition_service_pb2, definitions_pb2, executions_pb2, jobs_pb2
 from callboard.v1.errors_pb2 import ErrorReason
 from callboard.v1.payload_pb2 import Payload
 
@@ -43,7 +56,7 @@ def test_opaque_payloads_pass_through() -> None:
 
 def test_everyday_types_have_their_obvious_form() -> None:
     moment = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
-    payload = encode_payload({"at": moment, "status": Status.FAILED, "error": models.Failure("T", "m").type})
+    payload = encode_payload({"at": moment, "status": Status.FAILED, "error": Failure("T", "m").type})
     assert payload.json == '{"at":"2026-01-02T03:04:05Z","status":"FAILED","error":"T"}'
 
 
@@ -94,10 +107,17 @@ def test_an_execution_is_read_by_the_names_of_its_fields() -> None:
 
 
 def test_the_enums_have_the_names_of_the_contract() -> None:
-    names = [name.removeprefix("EXECUTION_STATUS_") for name in dict(executions_pb2.ExecutionStatus.items())]
-    assert [*Status] == names[1:]
-    assert [*StepState] == [name.removeprefix("STEP_STATE_") for name in dict(executions_pb2.StepState.items())][1:]
-    assert [*WaitingOn] == [name.removeprefix("WAITING_ON_") for name in dict(executions_pb2.WaitingOn.items())][1:]
+    def short(enum: Any) -> list[str]:
+        unspecified, *names = enum.keys()
+        return [name.removeprefix(unspecified.removesuffix("UNSPECIFIED")) for name in names]
+
+    assert [*Status] == short(executions_pb2.ExecutionStatus)
+    assert [*StepState] == short(executions_pb2.StepState)
+    assert [*WaitingOn] == short(executions_pb2.WaitingOn)
+    assert [*DefinitionState] == short(definition_service_pb2.DefinitionState)
+    assert [*Overlap] == short(definitions_pb2.Overlap)
+    assert [*JobKind] == short(jobs_pb2.JobKind)
+    assert [*JobState] == short(jobs_pb2.JobState)
     assert {status for status in Status if not status.ended} == {Status.PENDING, Status.RUNNING, Status.REVERTING}
 
 

@@ -1,10 +1,30 @@
 """What every store must do. An adapter's test file subclasses `StoreContract` and gives the fixture `store`."""
 
-from collections.abc import Sequence
 from typing import Any
 
 import msgspec
 import pytest
+from tests.contracts.store_contract_definitions import Definitions
+from tests.contracts.store_contract_events import Events
+from tests.contracts.store_contract_lines import Lines
+from tests.contracts.store_contract_triggers import Triggers
+from tests.contracts.store_kit import (
+    DAY,
+    NOW,
+    A,
+    B,
+    append,
+    change,
+    enqueue,
+    event,
+    head,
+    lost,
+    request,
+    start,
+    started,
+    whys,
+    written,
+)
 
 from callboard.runtime.core.effects import (
     BuryEvent,
@@ -12,113 +32,26 @@ from callboard.runtime.core.effects import (
     CloseExecution,
     CloseTask,
     Continue,
-    Effect,
     OpenTask,
     RequestCancel,
     SetTimer,
 )
 from callboard.runtime.core.history import GENESIS, event_hash
-from callboard.runtime.ports import (
+from callboard.runtime.ports import Store
+from callboard.runtime.rows import (
     BuryInbox,
-    Committed,
-    DefinitionChange,
-    DefinitionEvent,
-    DefinitionGuard,
-    DefinitionVersion,
     DiscardLetter,
-    ExecutionAppend,
     ExecutionQuery,
     ExecutionRef,
-    Head,
-    InboxInsert,
     InboxKind,
-    Lost,
-    Outcome,
-    Request,
     RequeueLetter,
     Snapshot,
-    Store,
     StoredEvent,
-    Why,
-    Write,
 )
-
-NOW = 1_763_000_000_000_000
-DAY = 86_400_000_000
-A = ExecutionRef("acme", "a")
-B = ExecutionRef("acme", "b")
+from callboard.runtime.writes import Why, Write
 
 
-def request(request_id: str = "r-1", *, expires_at: int = NOW + DAY, identity: str = "a") -> Request:
-    return Request("acme", request_id, b"f" * 32, identity, expires_at)
-
-
-def event(sequence: int, name: str = "StepSkipped", payload: bytes = b'{"path":"x"}', **fields: Any) -> StoredEvent:
-    created_at = fields.pop("created_at", NOW + sequence)
-    return StoredEvent(sequence, name, payload, created_at, bytes([sequence % 256]) * 32, **fields)
-
-
-def head(sequence: int, status: str = "RUNNING", **fields: Any) -> Head:
-    values: dict[str, Any] = {
-        "state": status.lower(),
-        "definition_id": "d",
-        "version": 1,
-        "labels": b"{}",
-        "hash": bytes([sequence % 256]) * 32,
-        "started_at": NOW,
-        "updated_at": NOW + sequence,
-    } | fields
-    return Head(status=status, sequence=sequence, **values)
-
-
-def start(
-    ref: ExecutionRef = A, *effects: Effect, events: Sequence[StoredEvent] = (), **fields: Any
-) -> ExecutionAppend:
-    stored = tuple(events) or (
-        event(1, "ExecutionStarted", b'{"definition_id":"d","version":1}', context=b'{"user":"u"}'),
-    )
-    return ExecutionAppend(ref, 0, 0, stored, fields.pop("head", head(stored[-1].sequence)), effects, **fields)
-
-
-def append(key: int, expected: int, *effects: Effect, ref: ExecutionRef = A, **fields: Any) -> ExecutionAppend:
-    events = fields.pop("events", (event(expected + 1),))
-    written = fields.pop("head", head(expected + len(events)))
-    return ExecutionAppend(ref, key, expected, events, written, effects, **fields)
-
-
-def enqueue(event_id: str = "e-1", ref: ExecutionRef = A, **fields: Any) -> InboxInsert:
-    return InboxInsert(ref, event_id, "paid", b'{"cents":1}', b'{"user":"u"}', NOW, **fields)
-
-
-def change(expected: int = 0, *, definition_id: str = "d", published: int = 1, **fields: Any) -> DefinitionChange:
-    version = fields.pop("version", DefinitionVersion(published, b'{"id":"d"}', b"p" * 32, NOW, "u"))
-    events = (DefinitionEvent(expected + 1, "DefinitionPublished", b"{}", "u", NOW),)
-    return DefinitionChange("acme", definition_id, expected, published, None, version, events, NOW + expected, **fields)
-
-
-async def written(store: Store, *writes: Write) -> list[Committed]:
-    outcomes = await store.write(writes)
-    committed = [outcome for outcome in outcomes if isinstance(outcome, Committed)]
-    assert len(committed) == len(outcomes), outcomes
-    return committed
-
-
-async def lost(store: Store, write: Write) -> Lost:
-    (outcome,) = await store.write([write])
-    assert isinstance(outcome, Lost), outcome
-    return outcome
-
-
-async def started(store: Store, *effects: Effect, ref: ExecutionRef = A, **fields: Any) -> int:
-    (committed,) = await written(store, start(ref, *effects, **fields))
-    return committed.key
-
-
-def whys(outcomes: Sequence[Outcome]) -> list[Why | None]:
-    return [outcome.why if isinstance(outcome, Lost) else None for outcome in outcomes]
-
-
-class StoreContract:
+class StoreContract(Definitions, Lines, Events, Triggers):
     """Inherited by the test class of each adapter."""
 
     # -- executions and events
@@ -426,73 +359,6 @@ class StoreContract:
         assert len(await store.dead_letters("acme", "", letters[-1].id, 3)) == 1
         assert [letter.ref for letter in await store.dead_letters("acme", "b", 0, 10)] == [B, B]
         assert await store.dead_letters("other", "", 0, 10) == []
-
-    # -- definitions
-
-    async def test_a_definition_is_published_and_retracted(self, store: Store) -> None:
-        (first,) = await written(store, change())
-        stored = await store.definition("acme", "d")
-        assert stored is not None
-        assert (stored.sequence, stored.published, stored.latest, stored.revision) == (1, 1, 1, first.revision)
-        (second,) = await written(store, change(1, published=0, version=None))
-        stored = await store.definition("acme", "d")
-        assert stored is not None
-        assert (stored.sequence, stored.published, stored.latest) == (2, 0, 1)
-        assert second.revision == first.revision + 1 == await store.revision("acme")
-        assert (stored.created_at, stored.updated_at) == (NOW, NOW + 1)
-
-    async def test_of_two_changes_one_wins(self, store: Store) -> None:
-        assert whys(await store.write([change(), change()])) == [None, Why.SEQUENCE]
-        assert (await lost(store, change(7))).why is Why.SEQUENCE
-
-    async def test_versions_and_drafts(self, store: Store) -> None:
-        await written(store, change(), change(1, published=2), change(0, definition_id="e"))
-        versions = await store.definition_versions("acme", "d", 0, 10)
-        assert [version.version for version in versions] == [2, 1]
-        assert await store.definition_versions("acme", "d", 2, 10) == versions[1:]
-        assert await store.definition_version("acme", "d", 2) == versions[0]
-        assert await store.definition_version("acme", "d", 3) is None
-        draft = msgspec.structs.replace(change(2, published=2, version=None), draft=b'{"id":"d","x":1}')
-        await written(store, draft)
-        stored = await store.definition("acme", "d")
-        assert stored is not None and stored.draft == b'{"id":"d","x":1}'
-        assert [each.definition_id for each in await store.definitions("acme", "", 10)] == ["d", "e"]
-        assert [each.definition_id for each in await store.definitions("acme", "d", 10)] == ["e"]
-        assert [each.definition_id for each in await store.definitions("acme", "", 1)] == ["d"]
-        assert await store.definitions("other", "", 10) == []
-
-    async def test_a_version_is_stored_once(self, store: Store) -> None:
-        await written(store, change())
-        assert (await lost(store, change(1, published=1))).why is Why.ROW
-
-    async def test_what_happened_to_a_definition_is_kept_in_order(self, store: Store) -> None:
-        (first, second) = await written(store, change(), change(0, definition_id="e"))
-        retracted = DefinitionEvent(2, "DefinitionRetracted", '{"version":1,"x":"ü"}'.encode(), "ü", NOW + 7)
-        (third,) = await written(
-            store, msgspec.structs.replace(change(1, published=0, version=None), events=(retracted,))
-        )
-        published = DefinitionEvent(1, "DefinitionPublished", b"{}", "u", NOW, first.revision)
-        retracted = msgspec.structs.replace(retracted, revision=third.revision)
-        read = store.definition_events
-        assert await read("acme", "d", 0, 0, 10, 1000) == [published, retracted]
-        assert await read("acme", "d", 1, 0, 10, 1000) == [retracted]
-        assert await read("acme", "d", 0, second.revision, 10, 1000) == [retracted]
-        assert await read("acme", "d", 0, 0, 1, 1000) == [published]
-        assert await read("acme", "d", 0, 0, 10, 1) == [published]
-        assert await read("acme", "d", 2, 0, 10, 1000) == []
-        assert await read("other", "d", 0, 0, 10, 1000) == []
-
-    async def test_a_change_that_lost_leaves_no_event(self, store: Store) -> None:
-        await written(store, change())
-        await lost(store, change())
-        assert [each.sequence for each in await store.definition_events("acme", "d", 0, 0, 10, 1000)] == [1]
-
-    async def test_a_start_that_raced_with_a_retract_is_lost(self, store: Store) -> None:
-        (published,) = await written(store, change())
-        guard = DefinitionGuard("d", published.revision)
-        outcomes = await store.write([start(guard=guard), change(1, published=0, version=None), start(B, guard=guard)])
-        assert whys(outcomes) == [None, None, Why.REVISION]
-        assert (await lost(store, start(B, guard=DefinitionGuard("none", 1)))).why is Why.REVISION
 
     # -- listing
 

@@ -20,7 +20,7 @@ _ENUM_VALUE, _SERVICE_METHOD = 2, 2
 RPCS = {
     "DefinitionService": "PutDraft PublishDefinition BatchPublish RetractDefinition DeleteDefinition RevertDefinition "
     "GetDefinition ListDefinitions ListDefinitionVersions ListDefinitionEvents ListTriggers PauseTrigger ResumeTrigger "
-    "FireTrigger",
+    "FireTrigger ExportDefinitions ImportDefinitions",
     "ExecutionService": "StartExecution StartExecutions SubmitEvent EnqueueEvent PublishEvent GetExecution "
     "WaitExecution ListExecutions CountExecutions GetHistory WatchExecution WatchEvents ReplayExecution "
     "VerifyExecution CreateSnapshot ForkExecution DeleteExecution ExportExecution ImportExecution PauseExecution "

@@ -85,6 +85,21 @@ class Flow:
         assert isinstance(self.do(cmd.Start(self.plan.definition_id, 1, input, labels)), Accepted)
         return self
 
+    def pend(self, *lines: str, behind: str = "x-0", input: Any = None) -> Flow:
+        """Be accepted behind another execution, with a place in these lines."""
+        assert isinstance(self.do(cmd.Start(self.plan.definition_id, 1, input, lines=lines, behind=behind)), Accepted)
+        return self
+
+    def release(self) -> Flow:
+        """Come to the front of the line."""
+        assert isinstance(self.do(cmd.Release()), Accepted)
+        return self
+
+    def offer(self, path: str, name: str, payload: Any = None, published_id: str = "p-1") -> Flow:
+        """A published event for a step that waited for it."""
+        assert isinstance(self.do(cmd.Offer(path, name, payload, published_id)), Accepted)
+        return self
+
     def proceed(self, forgetful: bool = False) -> Flow:
         """Go on with a decision that was cut, in as many turns as it takes; as after a restart if `forgetful`."""
         while self.left:

@@ -9,9 +9,13 @@ from callboard.runtime.core.effects import (
     ClearTimer,
     CloseExecution,
     CloseTask,
+    CloseWait,
     Continue,
     Effect,
+    EmitEvent,
+    LeaveLine,
     OpenTask,
+    OpenWait,
     RequestCancel,
     SetTimer,
 )
@@ -19,11 +23,15 @@ from callboard.runtime.core.state import State, StepState
 
 
 class Rows:
-    """Open tasks by path with their attempts, timers by path and name with their due times."""
+    """Open tasks by path with their attempts, timers by path and name with their due times, waits by path with their
+    names and key."""
 
     def __init__(self) -> None:
         self.tasks: dict[str, int] = {}
         self.timers: dict[tuple[str, str], int] = {}
+        self.waits: dict[str, tuple[tuple[str, ...], str]] = {}
+        self.emitted: list[EmitEvent] = []
+        self.lines_left: list[str] = []
         self.buried: list[BuryEvent] = []
         self.told: list[str] = []
         """Paths whose workers were told to stop."""
@@ -45,7 +53,17 @@ class Rows:
                     for key in list(self.timers):
                         if key[0] == effect.path and effect.timer in ("", key[1]):
                             del self.timers[key]
+                case OpenWait():
+                    assert effect.path not in self.waits and effect.key and effect.names
+                    self.waits[effect.path] = (effect.names, effect.key)
+                case CloseWait():
+                    del self.waits[effect.path]
+                case EmitEvent():
+                    self.emitted.append(effect)
+                case LeaveLine():
+                    self.lines_left.append(effect.line)
                 case CloseExecution():
+                    assert not self.waits
                     self.tasks.clear()
                     self.timers.clear()
                 case BuryEvent():
@@ -62,5 +80,9 @@ class Rows:
         timers |= {("", name): due for name, due in state.timers.items()}
         assert self.tasks == tasks
         assert self.timers == timers
+        assert self.waits == {path: (run.events, run.key) for path, run in state.runs.items() if run.key}
+        assert not any(run.offered for run in state.runs.values()), "what was offered is taken or gone"
+        assert all(path in state.listening[name] for path, (names, _) in self.waits.items() for name in names)
+        assert self.lines_left == (list(state.lines) if state.status.ended else [])
         if state.status.ended:
             assert not (tasks or timers or state.listening or state.incidents or state.awaiting)

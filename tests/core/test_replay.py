@@ -12,8 +12,8 @@ from callboard.runtime.core.evolve import evolve
 from callboard.runtime.core.state import STATUS_TRANSITIONS, STEP_TRANSITIONS, State
 from callboard.runtime.core.turn import Limits
 from callboard.runtime.core.values import Opaque, encode
-from callboard.runtime.ports import StoredEvent
 from callboard.runtime.replay import read_event, read_snapshot, take_snapshot
+from callboard.runtime.rows import StoredEvent
 
 
 def stored(flow: Flow) -> list[StoredEvent]:
@@ -46,7 +46,10 @@ def test_any_life_replays_to_the_same_state_and_comes_to_an_end(
     text: str, data: st.DataObject, turn_events_max: int, grace: int
 ) -> None:
     flow = Flow(text, Limits(turn_events_max=turn_events_max, cancel_grace_us=grace, kept_events_max=5))
-    flow.start(INPUT)
+    if data.draw(st.booleans()):
+        flow.start(INPUT)
+    else:
+        flow.pend("key:k", "trigger:t", input=INPUT)
     live(flow, data.draw, 25)
     bring_to_an_end(flow)
     assert from_snapshot(flow, data.draw(st.integers(1, len(flow.history)))) == flow.state

@@ -29,6 +29,7 @@ NAMES = """
 ExecutionStarted StepScheduled StepCompleted StepSkipped StepRetryScheduled StepDeliveryLost StepFailed StepParked
 StepCancelled ScopeClosing StepResolved BranchChosen TimerSet TimerFired EventReceived WarningRaised ExecutionParked
 ExecutionCancelling ExecutionCompleted ExecutionFailed ExecutionCancelled ExecutionTerminated
+ExecutionReleased EventEmitted EventMissed
 """
 
 
@@ -70,6 +71,9 @@ def test_every_status_can_be_reached() -> None:
         ("BranchChosen", "step"),
         ("TimerSet", "timer"),
         ("EventReceived", "event"),
+        ("EventEmitted", "event"),
+        ("EventMissed", "event"),
+        ("ExecutionReleased", "execution"),
         ("StepResolved", "control"),
         ("ExecutionTerminated", "control"),
         ("WarningRaised", "step"),
@@ -93,6 +97,8 @@ def scheduled() -> State:
         ev.StepScheduled(path="a", step="a", kind="task"),
         ev.StepCompleted(path="b"),
         ev.TimerFired(path="a", timer="retry"),
+        ev.ExecutionStarted(definition_id="d", version=1, behind="x"),
+        ev.ExecutionReleased(),
     ],
 )
 def test_an_event_that_does_not_fit_is_refused(event: ev.Event) -> None:
@@ -126,8 +132,8 @@ def test_the_numbers_of_items_stand_in_the_path(path: str, numbers: tuple[int, .
 
 
 def test_effects_are_a_closed_list() -> None:
-    names = "OpenTask CloseTask RequestCancel SetTimer ClearTimer Continue BuryEvent CloseExecution"
-    assert [kind.__name__ for kind in get_args(Effect)] == names.split(" ")
+    names = "OpenTask CloseTask RequestCancel SetTimer ClearTimer Continue BuryEvent OpenWait CloseWait EmitEvent"
+    assert [kind.__name__ for kind in get_args(Effect)] == [*names.split(" "), "LeaveLine", "CloseExecution"]
 
 
 def test_events_are_stored_without_defaults() -> None:

@@ -11,12 +11,13 @@ from tests.core.flow import SECOND, Flow
 
 from callboard.runtime.core import commands as cmd
 from callboard.runtime.core.failures import Failure
-from callboard.runtime.core.state import StepState
+from callboard.runtime.core.state import Status, StepState
 from callboard.runtime.core.values import Opaque
 
 INPUT = {"yes": True, "no": False, "list": [3, 1, 2], "empty": [], "word": "w", "raw": Opaque("x/y", b"\0\1")}
 CONDITIONS = ["input.yes", "input.yes", "input.no", "input.missing", "input.word"]
 VALUES = ["${input.word}", "${input.raw}", {"a": [1.0, "${input.list}"]}, "${vars.x}", "${input.missing}", 7]
+KEYS = ["input.word", "input.missing", "''", "input.list"]
 ERRORS = ["Broken", "Other", "Timeout"]
 
 _Draw: TypeAlias = Callable[[st.SearchStrategy[Any]], Any]
@@ -44,7 +45,7 @@ class _Grammar:
 
     def step(self, depth: int) -> dict[str, Any]:
         step: dict[str, Any] = {"id": self.name()}
-        kinds = ["task", "task", "task", "set", "wait", "receive", "fail"]
+        kinds = ["task", "task", "task", "set", "wait", "receive", "emit", "fail"]
         if depth:
             kinds += ["sequence", "parallel", "parallel", "switch", "foreach", "foreach"]
         kind = "finish" if self.draw(st.integers(0, 40)) == 40 else self.pick(*kinds)
@@ -85,6 +86,15 @@ class _Grammar:
             {"event": "go", "timeout": "4s"},
             {"event": "go", "filter": "event.ok", "timeout": "4s", "on_timeout": "CONTINUE"},
             {"any_of": [{"event": "go", "filter": "event == 1"}, {"event": "stop"}]},
+            {"event": "go", "key": "input.word", "timeout": "4s"},
+            {"any_of": [{"event": "go", "filter": "event.ok"}, {"event": "stop"}], "key": self.pick(*KEYS)},
+        )
+
+    def _emit(self, _: int) -> Any:
+        return self.pick(
+            {"name": "told"},
+            {"name": "told", "key": "1"},
+            {"name": "told", "key": "input.word", "payload": {"v": self.pick(*VALUES)}},
         )
 
     def _fail(self, _: int) -> dict[str, Any]:
@@ -139,7 +149,8 @@ def one_command(flow: Flow, draw: _Draw) -> cmd.Command:
     runs = flow.state.runs
     options: list[st.SearchStrategy[Any]] = [
         st.sampled_from([cmd.Submit("go", {"ok": True}), cmd.Submit("go", 1, "e"), cmd.Submit("stop", INPUT["raw"])]),
-        st.just(cmd.Proceed()),
+        st.sampled_from([cmd.Proceed(), cmd.Release(), cmd.Join()]),
+        st.sampled_from([cmd.Offer("s1", "go", 1, "p"), cmd.Offer("no/such", "go"), cmd.Offer("s2", "other", 1, "q")]),
         st.sampled_from([cmd.CompleteTask("no/such", 1), cmd.FireTimer("s1", "wait", 5), cmd.LoseDelivery("s1", 9)]),
     ]
     for path, attempt in flow.rows.tasks.items():
@@ -152,6 +163,10 @@ def one_command(flow: Flow, draw: _Draw) -> cmd.Command:
     if flow.rows.timers:
         (path, timer), due = draw(st.sampled_from(sorted(flow.rows.timers.items())))
         options.append(st.just(cmd.FireTimer(path, timer, due)))
+    if flow.rows.waits:
+        path, (names, _) = draw(st.sampled_from(sorted(flow.rows.waits.items())))
+        payload = draw(st.sampled_from([None, 1, {"ok": True}, {"ok": False}, INPUT["raw"]]))
+        options += [st.builds(cmd.Offer, st.just(path), st.sampled_from(names), st.just(payload), st.just("p"))] * 2
     for path in flow.state.incidents:
         options.append(st.sampled_from([cmd.Resolve(path, action, 3) for action in cmd.ResolveAction]))
     if runs and draw(st.integers(0, 15)) == 0:
@@ -186,7 +201,9 @@ def bring_to_an_end(flow: Flow, turns_max: int = 3_000) -> None:
         flow.held.clear()
         if flow.status.ended:
             return
-        if flow.left:
+        if flow.status is Status.PENDING:
+            flow.release()
+        elif flow.left:
             flow.proceed()
         elif flow.rows.tasks:
             flow.complete(next(iter(flow.rows.tasks)))

@@ -11,7 +11,7 @@ import msgspec
 from callboard.runtime import Caller, Runtime, StartRequest
 from callboard.runtime.core.effects import SetTimer
 from callboard.runtime.core.history import GENESIS, event_hash
-from callboard.runtime.ports import ExecutionAppend, ExecutionRef, Head, StoredEvent
+from callboard.runtime.rows import ExecutionAppend, ExecutionRef, Head, StoredEvent
 from callboard.runtime.stores.sqlite import SqliteStore
 
 QUIET = """

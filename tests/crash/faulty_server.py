@@ -11,8 +11,10 @@ import signal
 import sys
 from collections.abc import Sequence
 
-from callboard.runtime.ports import ExecutionAppend, Outcome, StorageFailedError, Write
+from callboard.runtime.ports import StorageFailedError
+from callboard.runtime.rows import ExecutionAppend
 from callboard.runtime.stores.sqlite_writer import Writer
+from callboard.runtime.writes import Outcome, Write
 from callboard.server.commands import serve_command
 
 

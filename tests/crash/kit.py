@@ -22,8 +22,8 @@ import grpc.aio
 
 from callboard.runtime.core import events as ev
 from callboard.runtime.core.history import first_break
-from callboard.runtime.ports import Counts, ExecutionQuery, ExecutionRecord, StoredEvent
 from callboard.runtime.replay import read_event, replay
+from callboard.runtime.rows import Counts, ExecutionQuery, ExecutionRecord, StoredEvent
 from callboard.runtime.stores.sqlite import SqliteStore
 from callboard.v1 import definition_service_pb2 as definitions_pb2
 from callboard.v1 import definition_service_pb2_grpc as definitions_grpc

@@ -16,9 +16,11 @@ from tests.crash.test_restart import FAULTY, GATED, PATIENT, WAITING
 
 from callboard.runtime import Caller, Refused, Runtime, StartRequest
 from callboard.runtime.core import events as ev
-from callboard.runtime.ports import ExecutionAppend, Outcome, StorageFailedError, Write
+from callboard.runtime.ports import StorageFailedError
+from callboard.runtime.rows import ExecutionAppend
 from callboard.runtime.stores.sqlite import SqliteStore
 from callboard.runtime.stores.sqlite_writer import Writer
+from callboard.runtime.writes import Outcome, Write
 from callboard.server.process import EXIT_STORAGE_FAILED
 from callboard.v1 import execution_service_pb2 as executions_pb2
 

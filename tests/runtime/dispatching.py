@@ -13,16 +13,9 @@ from callboard.runtime.core.effects import CloseTask, Effect, OpenTask
 from callboard.runtime.core.refusals import Kind, Refusal, Refused
 from callboard.runtime.dispatcher import Dispatcher
 from callboard.runtime.offers import Offers
-from callboard.runtime.ports import (
-    Committed,
-    ExecutionAppend,
-    ExecutionRecord,
-    ExecutionRef,
-    Head,
-    StoreInfo,
-    TaskRecord,
-)
+from callboard.runtime.rows import ExecutionAppend, ExecutionRecord, ExecutionRef, Head, StoreInfo, TaskRecord
 from callboard.runtime.tasks import DispatcherSettings, Frame, Heartbeat, TaskResult, WorkerHello
+from callboard.runtime.writes import Committed
 
 HEAD = Head("RUNNING", "running", "d", 1, b"{}", 1, b"", 0, 0)
 SECRET = bytes(range(32))

@@ -8,7 +8,7 @@ from tests.runtime.dispatching import FakeStore, World, beat, done, ref, refusal
 from callboard.runtime.core.commands import CompleteTask, FailTask, LoseDelivery
 from callboard.runtime.core.failures import Failure
 from callboard.runtime.core.refusals import Kind
-from callboard.runtime.ports import TaskRecord
+from callboard.runtime.rows import TaskRecord
 from callboard.runtime.tasks import Ack, Delivered, Disposition, TaskResult
 
 

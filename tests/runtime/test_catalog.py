@@ -12,7 +12,7 @@ from callboard.runtime.core.lifecycle import content_of
 from callboard.runtime.core.nodes import tree
 from callboard.runtime.core.reader import read_definition
 from callboard.runtime.core.refusals import Refused
-from callboard.runtime.ports import DefinitionHead, DefinitionVersion
+from callboard.runtime.lifecycle_rows import DefinitionHead, DefinitionVersion
 
 HEAD = DefinitionHead("acme", "flow", 0, 0, 0, 0, None, 0, 0)
 

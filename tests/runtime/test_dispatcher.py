@@ -9,7 +9,7 @@ from tests.runtime.dispatching import FakeStore, World, beat, done, now, ref, re
 from callboard.runtime.core.commands import CompleteTask, FailTask, LoseDelivery
 from callboard.runtime.core.effects import CloseExecution, CloseTask, OpenTask, RequestCancel
 from callboard.runtime.core.refusals import Kind, Refused
-from callboard.runtime.ports import TaskRecord
+from callboard.runtime.rows import TaskRecord
 from callboard.runtime.sessions import WorkerSession
 from callboard.runtime.tasks import Ack, Delivered, Disposition, Frame
 

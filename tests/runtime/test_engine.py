@@ -16,8 +16,8 @@ from callboard.runtime.core.refusals import Refused
 from callboard.runtime.executions import Enqueued, Started, Submitted
 from callboard.runtime.handlers import Operations
 from callboard.runtime.local_worker import LocalTask
-from callboard.runtime.ports import ExecutionRef
 from callboard.runtime.requests import Caller, StartRequest
+from callboard.runtime.rows import ExecutionRef
 from callboard.runtime.settings import Settings
 
 REF = ExecutionRef("default", "x-1")

@@ -8,17 +8,10 @@ from tests.contracts.store_contract import ExecutionRef, append, enqueue, start
 
 from callboard.runtime.core.refusals import Kind, Refused
 from callboard.runtime.journal import Journal
-from callboard.runtime.ports import (
-    Committed,
-    InboxInsert,
-    Lost,
-    Outcome,
-    StorageFailedError,
-    StorageFullError,
-    Why,
-    Write,
-)
+from callboard.runtime.ports import StorageFailedError, StorageFullError
+from callboard.runtime.rows import InboxInsert
 from callboard.runtime.stores.memory import MemoryStore
+from callboard.runtime.writes import Committed, Lost, Outcome, Why, Write
 
 
 class Steps:

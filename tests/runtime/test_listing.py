@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 
 from callboard.runtime.core.refusals import Refused
 from callboard.runtime.listing import PageTokens, parse_filter, scope_of
-from callboard.runtime.ports import ExecutionQuery
+from callboard.runtime.rows import ExecutionQuery
 
 T = 1_763_000_000_000_000
 

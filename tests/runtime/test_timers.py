@@ -12,7 +12,7 @@ from callboard.runtime.core.commands import Command, FireTimer
 from callboard.runtime.core.effects import ClearTimer, CloseExecution, Effect, SetTimer
 from callboard.runtime.core.refusals import Kind, Refused
 from callboard.runtime.offers import Offers
-from callboard.runtime.ports import ExecutionRef, TimerRecord
+from callboard.runtime.rows import ExecutionRef, TimerRecord
 from callboard.runtime.timers import Timers, TimerSettings
 
 SECOND = 1_000_000

@@ -4,7 +4,7 @@ import hmac
 from hypothesis import given
 from hypothesis import strategies as st
 
-from callboard.runtime.ports import StoreInfo
+from callboard.runtime.rows import StoreInfo
 from callboard.runtime.tokens import Token, Tokens
 
 SECRET = bytes(range(32))

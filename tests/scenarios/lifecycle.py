@@ -7,16 +7,22 @@ from typing import Any, NamedTuple
 from callboard.runtime.core.refusals import Refused
 from callboard.runtime.engine import Runtime
 from callboard.runtime.lifecycle.chain import Chain
-from callboard.runtime.ports import DefinitionEvent, DefinitionHead, DefinitionVersion, Request
+from callboard.runtime.lifecycle_rows import DefinitionEvent, DefinitionHead, DefinitionVersion
+from callboard.runtime.rows import Request
+from callboard.runtime.trigger_rows import TriggerRow
 
 TENANT = "default"
 DEFINITION = "flow"
 
 
 def text(number: int) -> str:
-    """A definition whose executions come to rest at a `receive` and then say this number."""
+    """A definition with an event trigger and a schedule, whose executions come to rest at a `receive` and then say
+    this number."""
     return f"""
 id: {DEFINITION}
+triggers:
+  - {{id: placed, event: {{name: order.placed}}, input: {{number: {number}}}}}
+  - {{id: nightly, schedule: {{cron: "30 4 * * *", time_zone: Europe/Berlin}}, input: "${{trigger.slot}}"}}
 steps:
   - {{id: got, receive: {{event: go}}}}
 output: {{number: {number}}}
@@ -34,6 +40,12 @@ class Standing(NamedTuple):
     """What is remembered of request `r-1`."""
     starts: int | str
     """The version that a start would run, as the caches know it; else why there is none."""
+    triggers: list[TriggerRow | None]
+    """Active or not."""
+    listeners: tuple[int, list[TriggerRow]]
+    """Of the event, with their revision."""
+    due: list[TriggerRow]
+    """Schedules that will fire."""
 
 
 async def standing(runtime: Runtime) -> Standing:
@@ -50,6 +62,9 @@ async def standing(runtime: Runtime) -> Standing:
         await store.revision(TENANT),
         (await store.requests(TENANT, ["r-1"], now)).get("r-1"),
         starts,
+        [await store.trigger(TENANT, DEFINITION, trigger) for trigger in ("placed", "nightly")],
+        await store.listeners(TENANT, "order.placed"),
+        await store.due_triggers(2**62, 100),
     )
 
 

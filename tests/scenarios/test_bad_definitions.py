@@ -108,7 +108,6 @@ output: "${vars.}"
         "loop: {until: 'true', max_iterations: 3, steps: [{id: a, set: {b: 1}}]}",
         "graph: {steps: [{id: a, set: {b: 1}}]}",
         "subflow: {definition_id: other}",
-        "emit: {name: e}",
         "scope_retry: {times: 3}",
         "compensate: {service: s, operation: undo}",
         "poll: {until: 'true'}",
@@ -117,7 +116,7 @@ output: "${vars.}"
 )
 async def test_a_feature_that_is_not_executed_yet_is_refused_by_name(api: Api, feature: str) -> None:
     name = feature.partition(":")[0]
-    kind = name in ("loop", "graph", "subflow", "emit")
+    kind = name in ("loop", "graph", "subflow")
     text = f"id: bad\nsteps:\n  - id: one\n    {feature}\n" + (
         "" if kind else "    task: {service: s, operation: one}\n"
     )

@@ -222,18 +222,13 @@ async def test_a_method_that_is_not_there_is_refused_by_name(api: Api) -> None:
 
 async def test_calls_of_later_versions_answer_unimplemented_with_their_names(api: Api) -> None:
     control, events, service = execution_control_pb2, execution_events_pb2, execution_service_pb2
-    definitions = definition_service_pb2
     calls = {
         "PauseExecution": api.executions.PauseExecution(control.PauseExecutionRequest()),
         "MigrateExecution": api.executions.MigrateExecution(control.MigrateExecutionRequest()),
         "CountExecutions": api.executions.CountExecutions(service.CountExecutionsRequest()),
         "VerifyExecution": api.executions.VerifyExecution(service.VerifyExecutionRequest()),
-        "PublishEvent": api.executions.PublishEvent(events.PublishEventRequest()),
         "WatchEvents": api.executions.WatchEvents(events.WatchEventsRequest()).read(),
         "BatchControl": api.executions.BatchControl(control.BatchControlRequest()).read(),
-        "BatchPublish": api.definitions.BatchPublish(definitions.BatchPublishRequest()),
-        "DeleteDefinition": api.definitions.DeleteDefinition(definitions.DeleteDefinitionRequest()),
-        "FireTrigger": api.definitions.FireTrigger(definitions.FireTriggerRequest()),
         "RegisterOperations": api.operations.RegisterOperations(operation_service_pb2.RegisterOperationsRequest()),
         "Backup": api.admin.Backup(server_service_pb2.BackupRequest()).read(),
     }
@@ -248,7 +243,6 @@ async def test_fields_of_later_versions_are_refused_by_name(api: Api) -> None:
     await api.start("waiting", "x-1")
     get = execution_service_pb2.GetExecutionRequest(execution_id="x-1", at_sequence=1)
     for call, field in (
-        (api.start("waiting", unique_key="k"), "unique_key"),
         (api.submit("x-1", "go", expected_sequence=2), "expected_sequence"),
         (api.executions.GetExecution(get), "at_sequence"),
     ):

@@ -270,9 +270,6 @@ async def test_a_history_that_cannot_be_read_is_refused(api: Api) -> None:
     assert (await refused(events(api.of("other")))).reason == "DEFINITION_NOT_FOUND"
     assert (await refused(events(api, page_token="x"))).reason == "INVALID_PAGE_TOKEN"
     assert (await refused(events(api, after_revision=-1))).reason == "INVALID_REQUEST"
-    every = pb2.ListDefinitionEventsRequest()
-    refusal = await refused(api.definitions.ListDefinitionEvents(every))
-    assert (refusal.code, refusal.reason) == ("UNIMPLEMENTED", "UNSUPPORTED")
 
 
 # The command line
@@ -287,11 +284,13 @@ async def command(api: Api, *arguments: str) -> Result:
 async def test_the_command_line_retracts_reverts_and_shows_the_history(api: Api) -> None:
     for number in (1, 2):
         await api.publish(text(number))
-    assert (await command(api, "retract", DEFINITION, "--dry-run")).stdout == "would retract version 2 of flow\n"
+    assert (await command(api, "retract", DEFINITION, "--dry-run")).stdout.splitlines()[0] == (
+        "would retract version 2 of flow"
+    )
     assert (await command(api, "retract", DEFINITION)).stdout == "retracted version 2 of flow (revision 3)\n"
     assert (await command(api, "retract", DEFINITION)).stdout == "flow is retracted already\n"
     tried = await command(api, "revert", DEFINITION, "--to", "1", "--dry-run")
-    assert tried.stdout == "would publish flow version 3 with the content of version 1\n"
+    assert tried.stdout.splitlines()[0] == "would publish flow version 3 with the content of version 1"
     done = await command(api, "revert", DEFINITION, "--to", "1")
     assert done.stdout == "published flow version 3 with the content of version 1 (revision 4)\n"
     again = await command(api, "revert", DEFINITION, "--to", "1")
@@ -328,7 +327,6 @@ async def test_the_command_line_speaks_json(api: Api) -> None:
         (("revert", DEFINITION, "--to", "9"), 1, "VERSION_NOT_FOUND"),
         (("revert", DEFINITION), 2, "--to"),
         (("revert", DEFINITION, "--to", "0"), 2, "--to"),
-        (("definitions", "--history"), 2, "--history"),
         (("definitions", "nowhere", "--history"), 1, "DEFINITION_NOT_FOUND"),
     ],
 )

@@ -19,14 +19,19 @@ from tests.scenarios.lifecycle import DEFINITION, TENANT, Standing, chains, stan
 
 from callboard.runtime.core.refusals import Refused
 from callboard.runtime.engine import Runtime
+from callboard.runtime.lifecycle.batching import BatchItem, PublishBatch
 from callboard.runtime.lifecycle.chain import Chain, Report, Stage
 from callboard.runtime.lifecycle.contents import Given, SourceText
+from callboard.runtime.lifecycle.deleting import Delete
 from callboard.runtime.lifecycle.drafting import PutDraft
+from callboard.runtime.lifecycle.exporting import export
+from callboard.runtime.lifecycle.importing import Import
+from callboard.runtime.lifecycle.pausing import PauseTrigger
 from callboard.runtime.lifecycle.publishing import Publish
 from callboard.runtime.lifecycle.recording import Origin
 from callboard.runtime.lifecycle.retracting import Retract
 from callboard.runtime.lifecycle.reverting import Revert
-from callboard.runtime.ports import Request
+from callboard.runtime.rows import Request
 from callboard.v1 import definition_service_pb2 as pb2
 
 Run = Callable[[Any, Report], Awaitable[Any]]
@@ -37,8 +42,23 @@ WISHES: Final[dict[str, Wish]] = {
     "drafting": lambda runtime, origin: runtime.drafting.put(PutDraft(origin, given(5))),
     "retracting": lambda runtime, origin: runtime.retracting.retract(Retract(origin, DEFINITION)),
     "reverting": lambda runtime, origin: runtime.reverting.revert(Revert(origin, DEFINITION, 1)),
+    "batching": lambda runtime, origin: runtime.batching.publish(PublishBatch(origin, (BatchItem(given(6)),))),
+    "deleting": lambda runtime, origin: runtime.deleting.delete(Delete(origin, DEFINITION)),
+    "deleting/version": lambda runtime, origin: runtime.deleting.delete(Delete(origin, DEFINITION, 1)),
+    "importing": lambda runtime, origin: runtime.importing.import_bundle(Import(origin, BUNDLE)),
+    "pausing": lambda runtime, origin: runtime.pausing.pause(PauseTrigger(origin, DEFINITION, "nightly", True)),
 }
-"""One change for each chain, of a definition with two versions and a draft."""
+"""At least one change for each chain, of a definition with two versions and a draft; behind a stroke, another one."""
+
+
+async def _bundle() -> str:
+    """What an export of the definition with another content wrote."""
+    async with engine() as runtime:
+        await runtime.publish(text(7))
+        return "\n".join((await export(runtime.store, TENANT, (), "", 1_000_000)).lines)
+
+
+BUNDLE: Final = asyncio.run(_bundle())
 
 
 def given(number: int) -> Given:
@@ -59,11 +79,18 @@ async def prepare(runtime: Runtime) -> Standing:
 
 async def _places() -> list[tuple[str, str]]:
     async with engine() as runtime:
-        return [(name, stage.name) for name, part in chains(runtime).items() for stage in part.chain.stages]
+        known = chains(runtime)
+        return [(name, stage.name) for name in WISHES for stage in part_of(known, name).chain.stages]
+
+
+def part_of(known: dict[str, Any], name: str) -> Any:
+    return known[name.partition("/")[0]]
 
 
 PLACES: Final = asyncio.run(_places())
-everywhere = pytest.mark.parametrize(("chain", "stage"), PLACES, ids=["-".join(place) for place in PLACES])
+everywhere = pytest.mark.parametrize(
+    ("chain", "stage"), PLACES, ids=["-".join(place).replace("/", "_") for place in PLACES]
+)
 with_or_without = pytest.mark.parametrize("request_id", ["", "r-1"], ids=["plain", "with_a_request_id"])
 
 
@@ -89,8 +116,9 @@ async def unhindered(chain: str, request_id: str) -> tuple[Standing, Standing]:
     return before, after
 
 
-def test_there_is_a_wish_for_every_chain() -> None:
-    assert set(WISHES) == {chain for chain, _ in PLACES}
+async def test_there_is_a_wish_for_every_chain() -> None:
+    async with engine() as runtime:
+        assert {name.partition("/")[0] for name in WISHES} == set(chains(runtime))
 
 
 @everywhere
@@ -108,7 +136,7 @@ async def test_a_stage_that_raises_is_named_and_leaves_it_old_or_new(
 
     async with engine(tmp_path / "data.db") as runtime:
         assert await prepare(runtime) == old
-        part = chains(runtime)[chain]
+        part = part_of(chains(runtime), chain)
         whole = part.chain
         part.chain = replaced(whole, stage, explode)
         with pytest.raises(Refused) as raised:
@@ -148,7 +176,7 @@ async def test_a_kill_after_a_stage_leaves_it_old_or_new(
 
     async with engine(alive / "data.db") as runtime:
         assert await prepare(runtime) == old
-        part = chains(runtime)[chain]
+        part = part_of(chains(runtime), chain)
         durable = next(place.name for place in part.chain.stages if place.durable)
         stored = stage == durable or is_after_the_disk(part.chain, stage)
         part.chain = replaced(part.chain, stage, die)

@@ -24,7 +24,8 @@ from tests.scenarios.kit import (
 )
 
 from callboard.runtime.clock import ManualClock
-from callboard.runtime.ports import ExecutionAppend, StorageFailedError
+from callboard.runtime.ports import StorageFailedError
+from callboard.runtime.rows import ExecutionAppend
 from callboard.v1 import failure_pb2
 
 RETRYING = LINEAR.replace(

@@ -13,9 +13,11 @@ from tests.scenarios.lifecycle import DEFINITION, text
 
 from callboard.runtime.core.refusals import Refused
 from callboard.runtime.engine import Runtime
-from callboard.runtime.ports import Committed, DefinitionChange, ExecutionAppend, Outcome, Write
+from callboard.runtime.lifecycle_rows import LifecycleChange
 from callboard.runtime.requests import StartRequest
+from callboard.runtime.rows import ExecutionAppend
 from callboard.runtime.stores.sqlite import SqliteStore
+from callboard.runtime.writes import Committed, Outcome, Write
 
 
 class HeldStore(SqliteStore):
@@ -42,8 +44,8 @@ class HeldStore(SqliteStore):
         """In the order of commit: n for a start of version n, -n for a change after which version n is published."""
         facts: list[int] = []
         for write in self.committed:
-            if isinstance(write, DefinitionChange):
-                facts.append(-write.published)
+            if isinstance(write, LifecycleChange):
+                facts += [-change.published for change in write.changes]
             elif isinstance(write, ExecutionAppend) and write.expected == 0:
                 facts.append(write.head.version)
         return facts

@@ -17,13 +17,15 @@ from callboard.v1 import execution_service_pb2, server_service_pb2
 
 DONE = {
     "DefinitionService": {
-        "PutDraft", "PublishDefinition", "RetractDefinition", "RevertDefinition", "GetDefinition", "ListDefinitions",
-        "ListDefinitionVersions", "ListDefinitionEvents",
+        "PutDraft", "PublishDefinition", "BatchPublish", "RetractDefinition", "DeleteDefinition", "RevertDefinition",
+        "GetDefinition", "ListDefinitions", "ListDefinitionVersions", "ListDefinitionEvents", "ListTriggers",
+        "PauseTrigger", "ResumeTrigger", "FireTrigger", "ExportDefinitions", "ImportDefinitions",
     },
     "ExecutionService": {
-        "StartExecution", "StartExecutions", "SubmitEvent", "EnqueueEvent", "GetExecution", "WaitExecution",
+        "StartExecution", "StartExecutions", "SubmitEvent", "EnqueueEvent", "PublishEvent", "GetExecution",
+        "WaitExecution",
         "ListExecutions", "GetHistory", "WatchExecution", "CancelExecution", "TerminateExecution", "ResolveStep",
-        "ListDeadLetters", "RequeueDeadLetter", "DiscardDeadLetter",
+        "ListDeadLetters", "RequeueDeadLetter", "DiscardDeadLetter", "GetJob", "ListJobs",
     },
     "WorkerService": {"Work", "PollTasks", "CompleteTasks", "HeartbeatTasks"},
     "ServerService": {"GetServerInfo", "ListQueues", "ListWorkers"},

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from callboard.server.config import OPTIONS, ConfigError, ServerConfig, load
+from callboard.server.config import OPTIONS, ConfigError, ServerConfig, StageSpec, load
 
 
 def test_nothing_said_is_the_default(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -27,6 +27,38 @@ def test_flags_come_before_environment_before_file(tmp_path: Path) -> None:
 
 def test_several_values_in_one_variable() -> None:
     assert load({}, {"CALLBOARD_HANDLERS": "a.b, c"}).handlers == ("a.b", "c")
+
+
+CHECK = StageSpec("publish", False, "record", "rules.names", "check")
+TELL = StageSpec("retract", True, "announce", "hooks", "Hook.tell")
+
+
+def test_stages_are_named_with_their_place(tmp_path: Path) -> None:
+    texts = (str(CHECK), str(TELL))
+    assert texts == ("publish:before:record=rules.names:check", "retract:after:announce=hooks:Hook.tell")
+    file = tmp_path / "callboard.toml"
+    file.write_text(f"stages = {list(texts)}")
+    assert load({"stages": texts}, {}).stages == (CHECK, TELL)
+    assert load({}, {"CALLBOARD_STAGES": ", ".join(texts)}).stages == (CHECK, TELL)
+    assert load({}, {}, file).stages == (CHECK, TELL)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "publish",
+        "publish:record=rules:check",
+        "publish:within:record=rules:check",
+        "publish:before:record=rules",
+        "publish:before:record=rules:",
+        "publish:before:record=rules:check()",
+        "Publish:before:record=rules:check",
+    ],
+)
+def test_a_stage_that_is_not_named_so_is_refused_with_the_form_it_takes(text: str) -> None:
+    with pytest.raises(ConfigError) as error:
+        load({"stages": (text,)}, {})
+    assert str(error.value).startswith(f"--stage: {text!r} is not of the form <chain>:<before|after>:<stage>=")
 
 
 def test_limits_are_set_by_name(tmp_path: Path) -> None:

@@ -152,7 +152,8 @@ async def test_what_is_wrong_with_a_start(stubs: Stubs) -> None:
         (stubs.start("approval", version=7), "VERSION_NOT_FOUND", grpc.StatusCode.NOT_FOUND),
         (stubs.start("approval", "{"), "INVALID_JSON", grpc.StatusCode.INVALID_ARGUMENT),
         (stubs.start("approval", '"' + "x" * 1_100_000 + '"'), "PAYLOAD_TOO_LARGE", grpc.StatusCode.INVALID_ARGUMENT),
-        (stubs.start("approval", unique_key="k"), "UNSUPPORTED", grpc.StatusCode.UNIMPLEMENTED),
+        (stubs.start("approval", unique_key="k" * 256), "INVALID_REQUEST", grpc.StatusCode.INVALID_ARGUMENT),
+        (stubs.start("approval", unique_policy=99), "INVALID_REQUEST", grpc.StatusCode.INVALID_ARGUMENT),
         (stubs.start("", execution_id="%"), "INVALID_REQUEST", grpc.StatusCode.INVALID_ARGUMENT),
     ]
     for call, reason, code in cases:
@@ -249,4 +250,6 @@ async def test_what_the_server_is(stubs: Stubs) -> None:
     assert limits["payload_bytes_max"] == (1_048_576, "bytes")
     assert limits["lease_seconds"] == (30, "seconds")
     assert limits["cancel_grace_us"] == (10_000, "milliseconds")
+    assert limits["event_ids_seconds"] == (604_800, "seconds")
+    assert limits["definition_triggers_max"] == (100, "count")
     assert (info.boot, info.draining, info.storage) == (1, False, "sqlite")

@@ -76,3 +76,16 @@ def test_a_state_that_forbids_names_the_resource() -> None:
     [broken] = detail(status, error_details_pb2.PreconditionFailure()).violations
     assert (broken.type, broken.subject) == ("EXECUTION_ENDED", "execution/e1")
     assert detail(status, error_details_pb2.ResourceInfo()).resource_name == "e1"
+
+
+def test_executions_that_stand_in_the_way_are_listed_one_by_one() -> None:
+    ids = [f"e-{number}-{'x' * 250}" for number in range(10)]
+    metadata = {"running": "12", "execution_ids": ",".join(ids)}
+    in_use = Refusal(Kind.STATE, "DEFINITION_IN_USE", "x" * 5_000, metadata, resource_type="definition", resource="d")
+    status = status_of(in_use)
+    first, *listed = detail(status, error_details_pb2.PreconditionFailure()).violations
+    assert first.subject == "definition/d"
+    assert {one.type for one in listed} == {"DEFINITION_IN_USE"}
+    assert [one.subject for one in listed] == [f"execution/{name}" for name in ids[: len(listed)]]
+    assert len(listed) > 1
+    assert len(trailer_of(status)[0][1]) <= STATUS_BYTES_MAX

@@ -124,16 +124,18 @@ class PutDraftRequest(_message.Message):
     def __init__(self, definition: _Optional[_Union[_definitions_pb2.Definition, _Mapping]] = ..., source: _Optional[_Union[_violations_pb2.SourceText, _Mapping]] = ..., etag: _Optional[str] = ..., request_id: _Optional[str] = ..., validate_only: _Optional[bool] = ...) -> None: ...
 
 class PutDraftResponse(_message.Message):
-    __slots__ = ("definition", "revision", "violations", "changed")
+    __slots__ = ("definition", "revision", "violations", "changed", "stages")
     DEFINITION_FIELD_NUMBER: _ClassVar[int]
     REVISION_FIELD_NUMBER: _ClassVar[int]
     VIOLATIONS_FIELD_NUMBER: _ClassVar[int]
     CHANGED_FIELD_NUMBER: _ClassVar[int]
+    STAGES_FIELD_NUMBER: _ClassVar[int]
     definition: DefinitionSummary
     revision: int
     violations: _containers.RepeatedCompositeFieldContainer[_violations_pb2.DefinitionViolation]
     changed: bool
-    def __init__(self, definition: _Optional[_Union[DefinitionSummary, _Mapping]] = ..., revision: _Optional[int] = ..., violations: _Optional[_Iterable[_Union[_violations_pb2.DefinitionViolation, _Mapping]]] = ..., changed: _Optional[bool] = ...) -> None: ...
+    stages: _containers.RepeatedCompositeFieldContainer[StageRun]
+    def __init__(self, definition: _Optional[_Union[DefinitionSummary, _Mapping]] = ..., revision: _Optional[int] = ..., violations: _Optional[_Iterable[_Union[_violations_pb2.DefinitionViolation, _Mapping]]] = ..., changed: _Optional[bool] = ..., stages: _Optional[_Iterable[_Union[StageRun, _Mapping]]] = ...) -> None: ...
 
 class PublishDefinitionRequest(_message.Message):
     __slots__ = ("definition", "source", "definition_id", "etag", "request_id", "validate_only", "running_executions")
@@ -178,26 +180,36 @@ class PublishDefinitionResponse(_message.Message):
     def __init__(self, definition_id: _Optional[str] = ..., version: _Optional[int] = ..., revision: _Optional[int] = ..., changed: _Optional[bool] = ..., stages: _Optional[_Iterable[_Union[StageRun, _Mapping]]] = ..., impact: _Optional[_Union[PublishImpact, _Mapping]] = ..., warnings: _Optional[_Iterable[_Union[_violations_pb2.DefinitionViolation, _Mapping]]] = ..., definition_version: _Optional[_Union[DefinitionVersion, _Mapping]] = ..., etag: _Optional[str] = ..., job_id: _Optional[str] = ...) -> None: ...
 
 class StageRun(_message.Message):
-    __slots__ = ("name", "duration")
+    __slots__ = ("name", "duration", "error")
     NAME_FIELD_NUMBER: _ClassVar[int]
     DURATION_FIELD_NUMBER: _ClassVar[int]
+    ERROR_FIELD_NUMBER: _ClassVar[int]
     name: str
     duration: _duration_pb2.Duration
-    def __init__(self, name: _Optional[str] = ..., duration: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ...) -> None: ...
+    error: str
+    def __init__(self, name: _Optional[str] = ..., duration: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ..., error: _Optional[str] = ...) -> None: ...
 
 class PublishImpact(_message.Message):
-    __slots__ = ("previous_version", "running_executions", "triggers_added", "triggers_changed", "triggers_removed")
+    __slots__ = ("previous_version", "running_executions", "triggers_added", "triggers_changed", "triggers_removed", "version", "steps_added", "steps_changed", "steps_removed")
     PREVIOUS_VERSION_FIELD_NUMBER: _ClassVar[int]
     RUNNING_EXECUTIONS_FIELD_NUMBER: _ClassVar[int]
     TRIGGERS_ADDED_FIELD_NUMBER: _ClassVar[int]
     TRIGGERS_CHANGED_FIELD_NUMBER: _ClassVar[int]
     TRIGGERS_REMOVED_FIELD_NUMBER: _ClassVar[int]
+    VERSION_FIELD_NUMBER: _ClassVar[int]
+    STEPS_ADDED_FIELD_NUMBER: _ClassVar[int]
+    STEPS_CHANGED_FIELD_NUMBER: _ClassVar[int]
+    STEPS_REMOVED_FIELD_NUMBER: _ClassVar[int]
     previous_version: int
     running_executions: int
     triggers_added: _containers.RepeatedScalarFieldContainer[str]
     triggers_changed: _containers.RepeatedScalarFieldContainer[str]
     triggers_removed: _containers.RepeatedScalarFieldContainer[str]
-    def __init__(self, previous_version: _Optional[int] = ..., running_executions: _Optional[int] = ..., triggers_added: _Optional[_Iterable[str]] = ..., triggers_changed: _Optional[_Iterable[str]] = ..., triggers_removed: _Optional[_Iterable[str]] = ...) -> None: ...
+    version: int
+    steps_added: _containers.RepeatedScalarFieldContainer[str]
+    steps_changed: _containers.RepeatedScalarFieldContainer[str]
+    steps_removed: _containers.RepeatedScalarFieldContainer[str]
+    def __init__(self, previous_version: _Optional[int] = ..., running_executions: _Optional[int] = ..., triggers_added: _Optional[_Iterable[str]] = ..., triggers_changed: _Optional[_Iterable[str]] = ..., triggers_removed: _Optional[_Iterable[str]] = ..., version: _Optional[int] = ..., steps_added: _Optional[_Iterable[str]] = ..., steps_changed: _Optional[_Iterable[str]] = ..., steps_removed: _Optional[_Iterable[str]] = ...) -> None: ...
 
 class BatchPublishRequest(_message.Message):
     __slots__ = ("items", "request_id", "validate_only", "running_executions")
@@ -292,18 +304,20 @@ class DeleteDefinitionRequest(_message.Message):
     def __init__(self, definition_id: _Optional[str] = ..., version: _Optional[int] = ..., running_executions: _Optional[_Union[DeleteRunningExecutions, str]] = ..., etag: _Optional[str] = ..., request_id: _Optional[str] = ..., validate_only: _Optional[bool] = ...) -> None: ...
 
 class DeleteDefinitionResponse(_message.Message):
-    __slots__ = ("definition", "revision", "stages", "job_id", "impact")
+    __slots__ = ("definition", "revision", "stages", "job_id", "impact", "changed")
     DEFINITION_FIELD_NUMBER: _ClassVar[int]
     REVISION_FIELD_NUMBER: _ClassVar[int]
     STAGES_FIELD_NUMBER: _ClassVar[int]
     JOB_ID_FIELD_NUMBER: _ClassVar[int]
     IMPACT_FIELD_NUMBER: _ClassVar[int]
+    CHANGED_FIELD_NUMBER: _ClassVar[int]
     definition: DefinitionSummary
     revision: int
     stages: _containers.RepeatedCompositeFieldContainer[StageRun]
     job_id: str
     impact: PublishImpact
-    def __init__(self, definition: _Optional[_Union[DefinitionSummary, _Mapping]] = ..., revision: _Optional[int] = ..., stages: _Optional[_Iterable[_Union[StageRun, _Mapping]]] = ..., job_id: _Optional[str] = ..., impact: _Optional[_Union[PublishImpact, _Mapping]] = ...) -> None: ...
+    changed: bool
+    def __init__(self, definition: _Optional[_Union[DefinitionSummary, _Mapping]] = ..., revision: _Optional[int] = ..., stages: _Optional[_Iterable[_Union[StageRun, _Mapping]]] = ..., job_id: _Optional[str] = ..., impact: _Optional[_Union[PublishImpact, _Mapping]] = ..., changed: _Optional[bool] = ...) -> None: ...
 
 class RevertDefinitionRequest(_message.Message):
     __slots__ = ("definition_id", "version", "etag", "request_id", "validate_only", "running_executions")
@@ -342,18 +356,20 @@ class RevertDefinitionResponse(_message.Message):
     def __init__(self, definition_version: _Optional[_Union[DefinitionVersion, _Mapping]] = ..., revision: _Optional[int] = ..., changed: _Optional[bool] = ..., stages: _Optional[_Iterable[_Union[StageRun, _Mapping]]] = ..., impact: _Optional[_Union[PublishImpact, _Mapping]] = ..., warnings: _Optional[_Iterable[_Union[_violations_pb2.DefinitionViolation, _Mapping]]] = ..., etag: _Optional[str] = ..., job_id: _Optional[str] = ...) -> None: ...
 
 class GetDefinitionRequest(_message.Message):
-    __slots__ = ("definition_id", "version", "draft", "view", "min_revision")
+    __slots__ = ("definition_id", "version", "draft", "view", "min_revision", "at_sequence")
     DEFINITION_ID_FIELD_NUMBER: _ClassVar[int]
     VERSION_FIELD_NUMBER: _ClassVar[int]
     DRAFT_FIELD_NUMBER: _ClassVar[int]
     VIEW_FIELD_NUMBER: _ClassVar[int]
     MIN_REVISION_FIELD_NUMBER: _ClassVar[int]
+    AT_SEQUENCE_FIELD_NUMBER: _ClassVar[int]
     definition_id: str
     version: int
     draft: bool
     view: DefinitionView
     min_revision: int
-    def __init__(self, definition_id: _Optional[str] = ..., version: _Optional[int] = ..., draft: _Optional[bool] = ..., view: _Optional[_Union[DefinitionView, str]] = ..., min_revision: _Optional[int] = ...) -> None: ...
+    at_sequence: int
+    def __init__(self, definition_id: _Optional[str] = ..., version: _Optional[int] = ..., draft: _Optional[bool] = ..., view: _Optional[_Union[DefinitionView, str]] = ..., min_revision: _Optional[int] = ..., at_sequence: _Optional[int] = ...) -> None: ...
 
 class GetDefinitionResponse(_message.Message):
     __slots__ = ("definition_version", "definition", "revision")
@@ -460,7 +476,7 @@ class ListDefinitionEventsResponse(_message.Message):
     def __init__(self, events: _Optional[_Iterable[_Union[DefinitionEvent, _Mapping]]] = ..., next_page_token: _Optional[str] = ..., revision: _Optional[int] = ...) -> None: ...
 
 class TriggerInfo(_message.Message):
-    __slots__ = ("definition_id", "trigger", "version", "paused", "next_slot", "last_slot", "last_execution_id", "last_started_at", "queued_slots")
+    __slots__ = ("definition_id", "trigger", "version", "paused", "next_slot", "last_slot", "last_execution_id", "last_started_at", "queued_slots", "next_slots", "skipped_count", "last_skipped_slot")
     DEFINITION_ID_FIELD_NUMBER: _ClassVar[int]
     TRIGGER_FIELD_NUMBER: _ClassVar[int]
     VERSION_FIELD_NUMBER: _ClassVar[int]
@@ -470,6 +486,9 @@ class TriggerInfo(_message.Message):
     LAST_EXECUTION_ID_FIELD_NUMBER: _ClassVar[int]
     LAST_STARTED_AT_FIELD_NUMBER: _ClassVar[int]
     QUEUED_SLOTS_FIELD_NUMBER: _ClassVar[int]
+    NEXT_SLOTS_FIELD_NUMBER: _ClassVar[int]
+    SKIPPED_COUNT_FIELD_NUMBER: _ClassVar[int]
+    LAST_SKIPPED_SLOT_FIELD_NUMBER: _ClassVar[int]
     definition_id: str
     trigger: _definitions_pb2.Trigger
     version: int
@@ -479,7 +498,10 @@ class TriggerInfo(_message.Message):
     last_execution_id: str
     last_started_at: _timestamp_pb2.Timestamp
     queued_slots: int
-    def __init__(self, definition_id: _Optional[str] = ..., trigger: _Optional[_Union[_definitions_pb2.Trigger, _Mapping]] = ..., version: _Optional[int] = ..., paused: _Optional[bool] = ..., next_slot: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., last_slot: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., last_execution_id: _Optional[str] = ..., last_started_at: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., queued_slots: _Optional[int] = ...) -> None: ...
+    next_slots: _containers.RepeatedCompositeFieldContainer[_timestamp_pb2.Timestamp]
+    skipped_count: int
+    last_skipped_slot: _timestamp_pb2.Timestamp
+    def __init__(self, definition_id: _Optional[str] = ..., trigger: _Optional[_Union[_definitions_pb2.Trigger, _Mapping]] = ..., version: _Optional[int] = ..., paused: _Optional[bool] = ..., next_slot: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., last_slot: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., last_execution_id: _Optional[str] = ..., last_started_at: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., queued_slots: _Optional[int] = ..., next_slots: _Optional[_Iterable[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]]] = ..., skipped_count: _Optional[int] = ..., last_skipped_slot: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ...) -> None: ...
 
 class ListTriggersRequest(_message.Message):
     __slots__ = ("definition_id", "event_name", "page_size", "page_token", "min_revision")
@@ -516,12 +538,16 @@ class PauseTriggerRequest(_message.Message):
     def __init__(self, definition_id: _Optional[str] = ..., trigger_id: _Optional[str] = ..., request_id: _Optional[str] = ...) -> None: ...
 
 class PauseTriggerResponse(_message.Message):
-    __slots__ = ("trigger", "revision")
+    __slots__ = ("trigger", "revision", "stages", "changed")
     TRIGGER_FIELD_NUMBER: _ClassVar[int]
     REVISION_FIELD_NUMBER: _ClassVar[int]
+    STAGES_FIELD_NUMBER: _ClassVar[int]
+    CHANGED_FIELD_NUMBER: _ClassVar[int]
     trigger: TriggerInfo
     revision: int
-    def __init__(self, trigger: _Optional[_Union[TriggerInfo, _Mapping]] = ..., revision: _Optional[int] = ...) -> None: ...
+    stages: _containers.RepeatedCompositeFieldContainer[StageRun]
+    changed: bool
+    def __init__(self, trigger: _Optional[_Union[TriggerInfo, _Mapping]] = ..., revision: _Optional[int] = ..., stages: _Optional[_Iterable[_Union[StageRun, _Mapping]]] = ..., changed: _Optional[bool] = ...) -> None: ...
 
 class ResumeTriggerRequest(_message.Message):
     __slots__ = ("definition_id", "trigger_id", "request_id")
@@ -534,12 +560,16 @@ class ResumeTriggerRequest(_message.Message):
     def __init__(self, definition_id: _Optional[str] = ..., trigger_id: _Optional[str] = ..., request_id: _Optional[str] = ...) -> None: ...
 
 class ResumeTriggerResponse(_message.Message):
-    __slots__ = ("trigger", "revision")
+    __slots__ = ("trigger", "revision", "stages", "changed")
     TRIGGER_FIELD_NUMBER: _ClassVar[int]
     REVISION_FIELD_NUMBER: _ClassVar[int]
+    STAGES_FIELD_NUMBER: _ClassVar[int]
+    CHANGED_FIELD_NUMBER: _ClassVar[int]
     trigger: TriggerInfo
     revision: int
-    def __init__(self, trigger: _Optional[_Union[TriggerInfo, _Mapping]] = ..., revision: _Optional[int] = ...) -> None: ...
+    stages: _containers.RepeatedCompositeFieldContainer[StageRun]
+    changed: bool
+    def __init__(self, trigger: _Optional[_Union[TriggerInfo, _Mapping]] = ..., revision: _Optional[int] = ..., stages: _Optional[_Iterable[_Union[StageRun, _Mapping]]] = ..., changed: _Optional[bool] = ...) -> None: ...
 
 class FireTriggerRequest(_message.Message):
     __slots__ = ("definition_id", "trigger_id", "payload", "slot", "request_id")
@@ -562,3 +592,43 @@ class FireTriggerResponse(_message.Message):
     execution: _executions_pb2.Execution
     started: bool
     def __init__(self, execution: _Optional[_Union[_executions_pb2.Execution, _Mapping]] = ..., started: _Optional[bool] = ...) -> None: ...
+
+class ExportDefinitionsRequest(_message.Message):
+    __slots__ = ("definition_ids", "page_token", "min_revision")
+    DEFINITION_IDS_FIELD_NUMBER: _ClassVar[int]
+    PAGE_TOKEN_FIELD_NUMBER: _ClassVar[int]
+    MIN_REVISION_FIELD_NUMBER: _ClassVar[int]
+    definition_ids: _containers.RepeatedScalarFieldContainer[str]
+    page_token: str
+    min_revision: int
+    def __init__(self, definition_ids: _Optional[_Iterable[str]] = ..., page_token: _Optional[str] = ..., min_revision: _Optional[int] = ...) -> None: ...
+
+class ExportDefinitionsResponse(_message.Message):
+    __slots__ = ("lines", "next_page_token", "revision")
+    LINES_FIELD_NUMBER: _ClassVar[int]
+    NEXT_PAGE_TOKEN_FIELD_NUMBER: _ClassVar[int]
+    REVISION_FIELD_NUMBER: _ClassVar[int]
+    lines: _containers.RepeatedScalarFieldContainer[str]
+    next_page_token: str
+    revision: int
+    def __init__(self, lines: _Optional[_Iterable[str]] = ..., next_page_token: _Optional[str] = ..., revision: _Optional[int] = ...) -> None: ...
+
+class ImportDefinitionsRequest(_message.Message):
+    __slots__ = ("text", "request_id", "validate_only")
+    TEXT_FIELD_NUMBER: _ClassVar[int]
+    REQUEST_ID_FIELD_NUMBER: _ClassVar[int]
+    VALIDATE_ONLY_FIELD_NUMBER: _ClassVar[int]
+    text: str
+    request_id: str
+    validate_only: bool
+    def __init__(self, text: _Optional[str] = ..., request_id: _Optional[str] = ..., validate_only: _Optional[bool] = ...) -> None: ...
+
+class ImportDefinitionsResponse(_message.Message):
+    __slots__ = ("definitions", "revision", "stages")
+    DEFINITIONS_FIELD_NUMBER: _ClassVar[int]
+    REVISION_FIELD_NUMBER: _ClassVar[int]
+    STAGES_FIELD_NUMBER: _ClassVar[int]
+    definitions: _containers.RepeatedCompositeFieldContainer[PublishedDefinition]
+    revision: int
+    stages: _containers.RepeatedCompositeFieldContainer[StageRun]
+    def __init__(self, definitions: _Optional[_Iterable[_Union[PublishedDefinition, _Mapping]]] = ..., revision: _Optional[int] = ..., stages: _Optional[_Iterable[_Union[StageRun, _Mapping]]] = ...) -> None: ...

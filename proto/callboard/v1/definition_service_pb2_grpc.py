@@ -114,6 +114,16 @@ class DefinitionServiceStub:
                 request_serializer=callboard_dot_v1_dot_definition__service__pb2.FireTriggerRequest.SerializeToString,
                 response_deserializer=callboard_dot_v1_dot_definition__service__pb2.FireTriggerResponse.FromString,
                 _registered_method=True)
+        self.ExportDefinitions = channel.unary_unary(
+                '/callboard.v1.DefinitionService/ExportDefinitions',
+                request_serializer=callboard_dot_v1_dot_definition__service__pb2.ExportDefinitionsRequest.SerializeToString,
+                response_deserializer=callboard_dot_v1_dot_definition__service__pb2.ExportDefinitionsResponse.FromString,
+                _registered_method=True)
+        self.ImportDefinitions = channel.unary_unary(
+                '/callboard.v1.DefinitionService/ImportDefinitions',
+                request_serializer=callboard_dot_v1_dot_definition__service__pb2.ImportDefinitionsRequest.SerializeToString,
+                response_deserializer=callboard_dot_v1_dot_definition__service__pb2.ImportDefinitionsResponse.FromString,
+                _registered_method=True)
 
 
 class DefinitionServiceServicer:
@@ -142,8 +152,8 @@ class DefinitionServiceServicer:
         """Publishes the draft, or a definition given with the call, as the next version. The same content as the published
         version changes nothing and answers with that version. Its triggers listen from this revision on.
         Errors: INVALID_ARGUMENT INVALID_DEFINITION, UNKNOWN_FIELD, LIMIT_EXCEEDED, FACTORY_REFUSED; NOT_FOUND
-        DRAFT_NOT_FOUND; ABORTED ETAG_MISMATCH, LOST_RACE; FAILED_PRECONDITION DEFINITION_DELETED, MIGRATION_REFUSED;
-        INTERNAL STAGE_FAILED.
+        DRAFT_NOT_FOUND; ABORTED ETAG_MISMATCH, LOST_RACE; FAILED_PRECONDITION DEFINITION_DELETED, MIGRATION_REFUSED,
+        STAGE_FAILED; INTERNAL STAGE_FAILED.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -185,9 +195,10 @@ class DefinitionServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def GetDefinition(self, request, context):
-        """Reads a version of a definition, or its draft.
+        """Reads a version of a definition, or its draft, now or as it was.
         Errors: NOT_FOUND DEFINITION_NOT_FOUND, VERSION_NOT_FOUND, DRAFT_NOT_FOUND; FAILED_PRECONDITION
-        DEFINITION_NOT_PUBLISHED; UNAVAILABLE REVISION_NOT_REACHED.
+        DEFINITION_NOT_PUBLISHED, DEFINITION_DELETED; OUT_OF_RANGE SEQUENCE_OUT_OF_RANGE; UNAVAILABLE
+        REVISION_NOT_REACHED.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -227,7 +238,8 @@ class DefinitionServiceServicer:
 
     def PauseTrigger(self, request, context):
         """Stops a trigger from starting executions until ResumeTrigger; it stays so through later versions.
-        Errors: NOT_FOUND DEFINITION_NOT_FOUND, TRIGGER_NOT_FOUND.
+        Errors: NOT_FOUND DEFINITION_NOT_FOUND, TRIGGER_NOT_FOUND; FAILED_PRECONDITION DEFINITION_DELETED, STAGE_FAILED;
+        ABORTED LOST_RACE.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -235,16 +247,36 @@ class DefinitionServiceServicer:
 
     def ResumeTrigger(self, request, context):
         """Lets a trigger start executions again. What it missed is not made up for.
-        Errors: NOT_FOUND DEFINITION_NOT_FOUND, TRIGGER_NOT_FOUND.
+        Errors: those of PauseTrigger.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def FireTrigger(self, request, context):
-        """Makes a trigger start an execution now, as if its event or slot had come.
-        Errors: NOT_FOUND DEFINITION_NOT_FOUND, TRIGGER_NOT_FOUND; ALREADY_EXISTS UNIQUE_KEY_TAKEN; INVALID_ARGUMENT
-        SCHEMA_MISMATCH, INVALID_JSON.
+        """Makes a trigger start an execution now, as if its event or slot had come. A paused one can be fired, too.
+        Errors: NOT_FOUND DEFINITION_NOT_FOUND, TRIGGER_NOT_FOUND; ALREADY_EXISTS UNIQUE_KEY_TAKEN (also by `overlap`),
+        EXECUTION_ALREADY_EXISTS; INVALID_ARGUMENT SCHEMA_MISMATCH, INVALID_JSON, PAYLOAD_TOO_LARGE; RESOURCE_EXHAUSTED
+        SERVER_BUSY; ABORTED LOST_RACE.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ExportDefinitions(self, request, context):
+        """Writes definitions down as text, one JSON document a line, for ImportDefinitions here or on another server: the
+        published content of each. Definitions that are not published are left out.
+        Errors: NOT_FOUND DEFINITION_NOT_FOUND; FAILED_PRECONDITION DEFINITION_NOT_PUBLISHED; INVALID_ARGUMENT
+        INVALID_PAGE_TOKEN; UNAVAILABLE REVISION_NOT_REACHED.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ImportDefinitions(self, request, context):
+        """Publishes exported definitions, all or none, with one revision. What is published with the same content already
+        stays as it is.
+        Errors: INVALID_ARGUMENT INVALID_EXPORT, located by line; otherwise those of BatchPublish.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -322,6 +354,16 @@ def add_DefinitionServiceServicer_to_server(servicer, server):
                     servicer.FireTrigger,
                     request_deserializer=callboard_dot_v1_dot_definition__service__pb2.FireTriggerRequest.FromString,
                     response_serializer=callboard_dot_v1_dot_definition__service__pb2.FireTriggerResponse.SerializeToString,
+            ),
+            'ExportDefinitions': grpc.unary_unary_rpc_method_handler(
+                    servicer.ExportDefinitions,
+                    request_deserializer=callboard_dot_v1_dot_definition__service__pb2.ExportDefinitionsRequest.FromString,
+                    response_serializer=callboard_dot_v1_dot_definition__service__pb2.ExportDefinitionsResponse.SerializeToString,
+            ),
+            'ImportDefinitions': grpc.unary_unary_rpc_method_handler(
+                    servicer.ImportDefinitions,
+                    request_deserializer=callboard_dot_v1_dot_definition__service__pb2.ImportDefinitionsRequest.FromString,
+                    response_serializer=callboard_dot_v1_dot_definition__service__pb2.ImportDefinitionsResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -712,6 +754,60 @@ class DefinitionService:
             '/callboard.v1.DefinitionService/FireTrigger',
             callboard_dot_v1_dot_definition__service__pb2.FireTriggerRequest.SerializeToString,
             callboard_dot_v1_dot_definition__service__pb2.FireTriggerResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ExportDefinitions(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/callboard.v1.DefinitionService/ExportDefinitions',
+            callboard_dot_v1_dot_definition__service__pb2.ExportDefinitionsRequest.SerializeToString,
+            callboard_dot_v1_dot_definition__service__pb2.ExportDefinitionsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ImportDefinitions(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/callboard.v1.DefinitionService/ImportDefinitions',
+            callboard_dot_v1_dot_definition__service__pb2.ImportDefinitionsRequest.SerializeToString,
+            callboard_dot_v1_dot_definition__service__pb2.ImportDefinitionsResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -52,8 +52,8 @@ class DefinitionServiceStub:
     """Publishes the draft, or a definition given with the call, as the next version. The same content as the published
     version changes nothing and answers with that version. Its triggers listen from this revision on.
     Errors: INVALID_ARGUMENT INVALID_DEFINITION, UNKNOWN_FIELD, LIMIT_EXCEEDED, FACTORY_REFUSED; NOT_FOUND
-    DRAFT_NOT_FOUND; ABORTED ETAG_MISMATCH, LOST_RACE; FAILED_PRECONDITION DEFINITION_DELETED, MIGRATION_REFUSED;
-    INTERNAL STAGE_FAILED.
+    DRAFT_NOT_FOUND; ABORTED ETAG_MISMATCH, LOST_RACE; FAILED_PRECONDITION DEFINITION_DELETED, MIGRATION_REFUSED,
+    STAGE_FAILED; INTERNAL STAGE_FAILED.
     """
     BatchPublish: _grpc.UnaryUnaryMultiCallable[_definition_service_pb2.BatchPublishRequest, _definition_service_pb2.BatchPublishResponse]
     """Publishes several definitions, all or none, with one revision.
@@ -75,9 +75,10 @@ class DefinitionServiceStub:
     Errors: NOT_FOUND DEFINITION_NOT_FOUND, VERSION_NOT_FOUND; otherwise those of PublishDefinition.
     """
     GetDefinition: _grpc.UnaryUnaryMultiCallable[_definition_service_pb2.GetDefinitionRequest, _definition_service_pb2.GetDefinitionResponse]
-    """Reads a version of a definition, or its draft.
+    """Reads a version of a definition, or its draft, now or as it was.
     Errors: NOT_FOUND DEFINITION_NOT_FOUND, VERSION_NOT_FOUND, DRAFT_NOT_FOUND; FAILED_PRECONDITION
-    DEFINITION_NOT_PUBLISHED; UNAVAILABLE REVISION_NOT_REACHED.
+    DEFINITION_NOT_PUBLISHED, DEFINITION_DELETED; OUT_OF_RANGE SEQUENCE_OUT_OF_RANGE; UNAVAILABLE
+    REVISION_NOT_REACHED.
     """
     ListDefinitions: _grpc.UnaryUnaryMultiCallable[_definition_service_pb2.ListDefinitionsRequest, _definition_service_pb2.ListDefinitionsResponse]
     """Lists definitions, by id.
@@ -97,16 +98,29 @@ class DefinitionServiceStub:
     """
     PauseTrigger: _grpc.UnaryUnaryMultiCallable[_definition_service_pb2.PauseTriggerRequest, _definition_service_pb2.PauseTriggerResponse]
     """Stops a trigger from starting executions until ResumeTrigger; it stays so through later versions.
-    Errors: NOT_FOUND DEFINITION_NOT_FOUND, TRIGGER_NOT_FOUND.
+    Errors: NOT_FOUND DEFINITION_NOT_FOUND, TRIGGER_NOT_FOUND; FAILED_PRECONDITION DEFINITION_DELETED, STAGE_FAILED;
+    ABORTED LOST_RACE.
     """
     ResumeTrigger: _grpc.UnaryUnaryMultiCallable[_definition_service_pb2.ResumeTriggerRequest, _definition_service_pb2.ResumeTriggerResponse]
     """Lets a trigger start executions again. What it missed is not made up for.
-    Errors: NOT_FOUND DEFINITION_NOT_FOUND, TRIGGER_NOT_FOUND.
+    Errors: those of PauseTrigger.
     """
     FireTrigger: _grpc.UnaryUnaryMultiCallable[_definition_service_pb2.FireTriggerRequest, _definition_service_pb2.FireTriggerResponse]
-    """Makes a trigger start an execution now, as if its event or slot had come.
-    Errors: NOT_FOUND DEFINITION_NOT_FOUND, TRIGGER_NOT_FOUND; ALREADY_EXISTS UNIQUE_KEY_TAKEN; INVALID_ARGUMENT
-    SCHEMA_MISMATCH, INVALID_JSON.
+    """Makes a trigger start an execution now, as if its event or slot had come. A paused one can be fired, too.
+    Errors: NOT_FOUND DEFINITION_NOT_FOUND, TRIGGER_NOT_FOUND; ALREADY_EXISTS UNIQUE_KEY_TAKEN (also by `overlap`),
+    EXECUTION_ALREADY_EXISTS; INVALID_ARGUMENT SCHEMA_MISMATCH, INVALID_JSON, PAYLOAD_TOO_LARGE; RESOURCE_EXHAUSTED
+    SERVER_BUSY; ABORTED LOST_RACE.
+    """
+    ExportDefinitions: _grpc.UnaryUnaryMultiCallable[_definition_service_pb2.ExportDefinitionsRequest, _definition_service_pb2.ExportDefinitionsResponse]
+    """Writes definitions down as text, one JSON document a line, for ImportDefinitions here or on another server: the
+    published content of each. Definitions that are not published are left out.
+    Errors: NOT_FOUND DEFINITION_NOT_FOUND; FAILED_PRECONDITION DEFINITION_NOT_PUBLISHED; INVALID_ARGUMENT
+    INVALID_PAGE_TOKEN; UNAVAILABLE REVISION_NOT_REACHED.
+    """
+    ImportDefinitions: _grpc.UnaryUnaryMultiCallable[_definition_service_pb2.ImportDefinitionsRequest, _definition_service_pb2.ImportDefinitionsResponse]
+    """Publishes exported definitions, all or none, with one revision. What is published with the same content already
+    stays as it is.
+    Errors: INVALID_ARGUMENT INVALID_EXPORT, located by line; otherwise those of BatchPublish.
     """
 
 @_typing.type_check_only
@@ -133,8 +147,8 @@ class DefinitionServiceAsyncStub(DefinitionServiceStub):
     """Publishes the draft, or a definition given with the call, as the next version. The same content as the published
     version changes nothing and answers with that version. Its triggers listen from this revision on.
     Errors: INVALID_ARGUMENT INVALID_DEFINITION, UNKNOWN_FIELD, LIMIT_EXCEEDED, FACTORY_REFUSED; NOT_FOUND
-    DRAFT_NOT_FOUND; ABORTED ETAG_MISMATCH, LOST_RACE; FAILED_PRECONDITION DEFINITION_DELETED, MIGRATION_REFUSED;
-    INTERNAL STAGE_FAILED.
+    DRAFT_NOT_FOUND; ABORTED ETAG_MISMATCH, LOST_RACE; FAILED_PRECONDITION DEFINITION_DELETED, MIGRATION_REFUSED,
+    STAGE_FAILED; INTERNAL STAGE_FAILED.
     """
     BatchPublish: _aio.UnaryUnaryMultiCallable[_definition_service_pb2.BatchPublishRequest, _definition_service_pb2.BatchPublishResponse]  # type: ignore[assignment]
     """Publishes several definitions, all or none, with one revision.
@@ -156,9 +170,10 @@ class DefinitionServiceAsyncStub(DefinitionServiceStub):
     Errors: NOT_FOUND DEFINITION_NOT_FOUND, VERSION_NOT_FOUND; otherwise those of PublishDefinition.
     """
     GetDefinition: _aio.UnaryUnaryMultiCallable[_definition_service_pb2.GetDefinitionRequest, _definition_service_pb2.GetDefinitionResponse]  # type: ignore[assignment]
-    """Reads a version of a definition, or its draft.
+    """Reads a version of a definition, or its draft, now or as it was.
     Errors: NOT_FOUND DEFINITION_NOT_FOUND, VERSION_NOT_FOUND, DRAFT_NOT_FOUND; FAILED_PRECONDITION
-    DEFINITION_NOT_PUBLISHED; UNAVAILABLE REVISION_NOT_REACHED.
+    DEFINITION_NOT_PUBLISHED, DEFINITION_DELETED; OUT_OF_RANGE SEQUENCE_OUT_OF_RANGE; UNAVAILABLE
+    REVISION_NOT_REACHED.
     """
     ListDefinitions: _aio.UnaryUnaryMultiCallable[_definition_service_pb2.ListDefinitionsRequest, _definition_service_pb2.ListDefinitionsResponse]  # type: ignore[assignment]
     """Lists definitions, by id.
@@ -178,16 +193,29 @@ class DefinitionServiceAsyncStub(DefinitionServiceStub):
     """
     PauseTrigger: _aio.UnaryUnaryMultiCallable[_definition_service_pb2.PauseTriggerRequest, _definition_service_pb2.PauseTriggerResponse]  # type: ignore[assignment]
     """Stops a trigger from starting executions until ResumeTrigger; it stays so through later versions.
-    Errors: NOT_FOUND DEFINITION_NOT_FOUND, TRIGGER_NOT_FOUND.
+    Errors: NOT_FOUND DEFINITION_NOT_FOUND, TRIGGER_NOT_FOUND; FAILED_PRECONDITION DEFINITION_DELETED, STAGE_FAILED;
+    ABORTED LOST_RACE.
     """
     ResumeTrigger: _aio.UnaryUnaryMultiCallable[_definition_service_pb2.ResumeTriggerRequest, _definition_service_pb2.ResumeTriggerResponse]  # type: ignore[assignment]
     """Lets a trigger start executions again. What it missed is not made up for.
-    Errors: NOT_FOUND DEFINITION_NOT_FOUND, TRIGGER_NOT_FOUND.
+    Errors: those of PauseTrigger.
     """
     FireTrigger: _aio.UnaryUnaryMultiCallable[_definition_service_pb2.FireTriggerRequest, _definition_service_pb2.FireTriggerResponse]  # type: ignore[assignment]
-    """Makes a trigger start an execution now, as if its event or slot had come.
-    Errors: NOT_FOUND DEFINITION_NOT_FOUND, TRIGGER_NOT_FOUND; ALREADY_EXISTS UNIQUE_KEY_TAKEN; INVALID_ARGUMENT
-    SCHEMA_MISMATCH, INVALID_JSON.
+    """Makes a trigger start an execution now, as if its event or slot had come. A paused one can be fired, too.
+    Errors: NOT_FOUND DEFINITION_NOT_FOUND, TRIGGER_NOT_FOUND; ALREADY_EXISTS UNIQUE_KEY_TAKEN (also by `overlap`),
+    EXECUTION_ALREADY_EXISTS; INVALID_ARGUMENT SCHEMA_MISMATCH, INVALID_JSON, PAYLOAD_TOO_LARGE; RESOURCE_EXHAUSTED
+    SERVER_BUSY; ABORTED LOST_RACE.
+    """
+    ExportDefinitions: _aio.UnaryUnaryMultiCallable[_definition_service_pb2.ExportDefinitionsRequest, _definition_service_pb2.ExportDefinitionsResponse]  # type: ignore[assignment]
+    """Writes definitions down as text, one JSON document a line, for ImportDefinitions here or on another server: the
+    published content of each. Definitions that are not published are left out.
+    Errors: NOT_FOUND DEFINITION_NOT_FOUND; FAILED_PRECONDITION DEFINITION_NOT_PUBLISHED; INVALID_ARGUMENT
+    INVALID_PAGE_TOKEN; UNAVAILABLE REVISION_NOT_REACHED.
+    """
+    ImportDefinitions: _aio.UnaryUnaryMultiCallable[_definition_service_pb2.ImportDefinitionsRequest, _definition_service_pb2.ImportDefinitionsResponse]  # type: ignore[assignment]
+    """Publishes exported definitions, all or none, with one revision. What is published with the same content already
+    stays as it is.
+    Errors: INVALID_ARGUMENT INVALID_EXPORT, located by line; otherwise those of BatchPublish.
     """
 
 class DefinitionServiceServicer:
@@ -221,8 +249,8 @@ class DefinitionServiceServicer:
         """Publishes the draft, or a definition given with the call, as the next version. The same content as the published
         version changes nothing and answers with that version. Its triggers listen from this revision on.
         Errors: INVALID_ARGUMENT INVALID_DEFINITION, UNKNOWN_FIELD, LIMIT_EXCEEDED, FACTORY_REFUSED; NOT_FOUND
-        DRAFT_NOT_FOUND; ABORTED ETAG_MISMATCH, LOST_RACE; FAILED_PRECONDITION DEFINITION_DELETED, MIGRATION_REFUSED;
-        INTERNAL STAGE_FAILED.
+        DRAFT_NOT_FOUND; ABORTED ETAG_MISMATCH, LOST_RACE; FAILED_PRECONDITION DEFINITION_DELETED, MIGRATION_REFUSED,
+        STAGE_FAILED; INTERNAL STAGE_FAILED.
         """
 
     def BatchPublish(
@@ -269,9 +297,10 @@ class DefinitionServiceServicer:
         request: _definition_service_pb2.GetDefinitionRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_definition_service_pb2.GetDefinitionResponse, _abc.Awaitable[_definition_service_pb2.GetDefinitionResponse]]:
-        """Reads a version of a definition, or its draft.
+        """Reads a version of a definition, or its draft, now or as it was.
         Errors: NOT_FOUND DEFINITION_NOT_FOUND, VERSION_NOT_FOUND, DRAFT_NOT_FOUND; FAILED_PRECONDITION
-        DEFINITION_NOT_PUBLISHED; UNAVAILABLE REVISION_NOT_REACHED.
+        DEFINITION_NOT_PUBLISHED, DEFINITION_DELETED; OUT_OF_RANGE SEQUENCE_OUT_OF_RANGE; UNAVAILABLE
+        REVISION_NOT_REACHED.
         """
 
     def ListDefinitions(
@@ -316,7 +345,8 @@ class DefinitionServiceServicer:
         context: _ServicerContext,
     ) -> _typing.Union[_definition_service_pb2.PauseTriggerResponse, _abc.Awaitable[_definition_service_pb2.PauseTriggerResponse]]:
         """Stops a trigger from starting executions until ResumeTrigger; it stays so through later versions.
-        Errors: NOT_FOUND DEFINITION_NOT_FOUND, TRIGGER_NOT_FOUND.
+        Errors: NOT_FOUND DEFINITION_NOT_FOUND, TRIGGER_NOT_FOUND; FAILED_PRECONDITION DEFINITION_DELETED, STAGE_FAILED;
+        ABORTED LOST_RACE.
         """
 
     def ResumeTrigger(
@@ -325,7 +355,7 @@ class DefinitionServiceServicer:
         context: _ServicerContext,
     ) -> _typing.Union[_definition_service_pb2.ResumeTriggerResponse, _abc.Awaitable[_definition_service_pb2.ResumeTriggerResponse]]:
         """Lets a trigger start executions again. What it missed is not made up for.
-        Errors: NOT_FOUND DEFINITION_NOT_FOUND, TRIGGER_NOT_FOUND.
+        Errors: those of PauseTrigger.
         """
 
     def FireTrigger(
@@ -333,9 +363,31 @@ class DefinitionServiceServicer:
         request: _definition_service_pb2.FireTriggerRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_definition_service_pb2.FireTriggerResponse, _abc.Awaitable[_definition_service_pb2.FireTriggerResponse]]:
-        """Makes a trigger start an execution now, as if its event or slot had come.
-        Errors: NOT_FOUND DEFINITION_NOT_FOUND, TRIGGER_NOT_FOUND; ALREADY_EXISTS UNIQUE_KEY_TAKEN; INVALID_ARGUMENT
-        SCHEMA_MISMATCH, INVALID_JSON.
+        """Makes a trigger start an execution now, as if its event or slot had come. A paused one can be fired, too.
+        Errors: NOT_FOUND DEFINITION_NOT_FOUND, TRIGGER_NOT_FOUND; ALREADY_EXISTS UNIQUE_KEY_TAKEN (also by `overlap`),
+        EXECUTION_ALREADY_EXISTS; INVALID_ARGUMENT SCHEMA_MISMATCH, INVALID_JSON, PAYLOAD_TOO_LARGE; RESOURCE_EXHAUSTED
+        SERVER_BUSY; ABORTED LOST_RACE.
+        """
+
+    def ExportDefinitions(
+        self,
+        request: _definition_service_pb2.ExportDefinitionsRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_definition_service_pb2.ExportDefinitionsResponse, _abc.Awaitable[_definition_service_pb2.ExportDefinitionsResponse]]:
+        """Writes definitions down as text, one JSON document a line, for ImportDefinitions here or on another server: the
+        published content of each. Definitions that are not published are left out.
+        Errors: NOT_FOUND DEFINITION_NOT_FOUND; FAILED_PRECONDITION DEFINITION_NOT_PUBLISHED; INVALID_ARGUMENT
+        INVALID_PAGE_TOKEN; UNAVAILABLE REVISION_NOT_REACHED.
+        """
+
+    def ImportDefinitions(
+        self,
+        request: _definition_service_pb2.ImportDefinitionsRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_definition_service_pb2.ImportDefinitionsResponse, _abc.Awaitable[_definition_service_pb2.ImportDefinitionsResponse]]:
+        """Publishes exported definitions, all or none, with one revision. What is published with the same content already
+        stays as it is.
+        Errors: INVALID_ARGUMENT INVALID_EXPORT, located by line; otherwise those of BatchPublish.
         """
 
 def add_DefinitionServiceServicer_to_server(servicer: DefinitionServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

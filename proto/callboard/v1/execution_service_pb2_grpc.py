@@ -315,7 +315,7 @@ class ExecutionServiceServicer:
     def PublishEvent(self, request, context):
         """Publishes an event in the tenant: it starts matching triggers and reaches waiting `receive` steps with its key.
         Answers when it is durably accepted, with what it matched at that moment. Nothing is kept for later receivers.
-        Errors: INVALID_ARGUMENT INVALID_JSON, PAYLOAD_TOO_LARGE.
+        Errors: INVALID_ARGUMENT INVALID_JSON, PAYLOAD_TOO_LARGE; ABORTED LOST_RACE (what listens to it kept changing).
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

@@ -72,7 +72,7 @@ class ExecutionServiceStub:
     PublishEvent: _grpc.UnaryUnaryMultiCallable[_execution_events_pb2.PublishEventRequest, _execution_events_pb2.PublishEventResponse]
     """Publishes an event in the tenant: it starts matching triggers and reaches waiting `receive` steps with its key.
     Answers when it is durably accepted, with what it matched at that moment. Nothing is kept for later receivers.
-    Errors: INVALID_ARGUMENT INVALID_JSON, PAYLOAD_TOO_LARGE.
+    Errors: INVALID_ARGUMENT INVALID_JSON, PAYLOAD_TOO_LARGE; ABORTED LOST_RACE (what listens to it kept changing).
     """
     GetExecution: _grpc.UnaryUnaryMultiCallable[_execution_service_pb2.GetExecutionRequest, _execution_service_pb2.GetExecutionResponse]
     """Reads an execution, now or as it was.
@@ -284,7 +284,7 @@ class ExecutionServiceAsyncStub(ExecutionServiceStub):
     PublishEvent: _aio.UnaryUnaryMultiCallable[_execution_events_pb2.PublishEventRequest, _execution_events_pb2.PublishEventResponse]  # type: ignore[assignment]
     """Publishes an event in the tenant: it starts matching triggers and reaches waiting `receive` steps with its key.
     Answers when it is durably accepted, with what it matched at that moment. Nothing is kept for later receivers.
-    Errors: INVALID_ARGUMENT INVALID_JSON, PAYLOAD_TOO_LARGE.
+    Errors: INVALID_ARGUMENT INVALID_JSON, PAYLOAD_TOO_LARGE; ABORTED LOST_RACE (what listens to it kept changing).
     """
     GetExecution: _aio.UnaryUnaryMultiCallable[_execution_service_pb2.GetExecutionRequest, _execution_service_pb2.GetExecutionResponse]  # type: ignore[assignment]
     """Reads an execution, now or as it was.
@@ -518,7 +518,7 @@ class ExecutionServiceServicer:
     ) -> _typing.Union[_execution_events_pb2.PublishEventResponse, _abc.Awaitable[_execution_events_pb2.PublishEventResponse]]:
         """Publishes an event in the tenant: it starts matching triggers and reaches waiting `receive` steps with its key.
         Answers when it is durably accepted, with what it matched at that moment. Nothing is kept for later receivers.
-        Errors: INVALID_ARGUMENT INVALID_JSON, PAYLOAD_TOO_LARGE.
+        Errors: INVALID_ARGUMENT INVALID_JSON, PAYLOAD_TOO_LARGE; ABORTED LOST_RACE (what listens to it kept changing).
         """
 
     def GetExecution(

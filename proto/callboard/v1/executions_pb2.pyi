@@ -116,7 +116,7 @@ INCIDENT_KIND_POISONED: IncidentKind
 INCIDENT_KIND_HISTORY_DAMAGED: IncidentKind
 
 class Execution(_message.Message):
-    __slots__ = ("tenant", "execution_id", "definition_id", "version", "status", "state", "paused", "incident_count", "incidents", "labels", "input", "output", "failure", "created_at", "started_at", "updated_at", "ended_at", "sequence", "head_hash", "parent", "trigger", "fork", "unique_key", "variables", "open_steps", "open_step_count", "user_id")
+    __slots__ = ("tenant", "execution_id", "definition_id", "version", "status", "state", "paused", "incident_count", "incidents", "labels", "input", "output", "failure", "created_at", "started_at", "updated_at", "ended_at", "sequence", "head_hash", "parent", "trigger", "fork", "unique_key", "variables", "open_steps", "open_step_count", "user_id", "waits_for_execution_id")
     class LabelsEntry(_message.Message):
         __slots__ = ("key", "value")
         KEY_FIELD_NUMBER: _ClassVar[int]
@@ -151,6 +151,7 @@ class Execution(_message.Message):
     OPEN_STEPS_FIELD_NUMBER: _ClassVar[int]
     OPEN_STEP_COUNT_FIELD_NUMBER: _ClassVar[int]
     USER_ID_FIELD_NUMBER: _ClassVar[int]
+    WAITS_FOR_EXECUTION_ID_FIELD_NUMBER: _ClassVar[int]
     tenant: str
     execution_id: str
     definition_id: str
@@ -178,7 +179,8 @@ class Execution(_message.Message):
     open_steps: _containers.RepeatedCompositeFieldContainer[OpenStep]
     open_step_count: int
     user_id: str
-    def __init__(self, tenant: _Optional[str] = ..., execution_id: _Optional[str] = ..., definition_id: _Optional[str] = ..., version: _Optional[int] = ..., status: _Optional[_Union[ExecutionStatus, str]] = ..., state: _Optional[str] = ..., paused: _Optional[bool] = ..., incident_count: _Optional[int] = ..., incidents: _Optional[_Iterable[_Union[Incident, _Mapping]]] = ..., labels: _Optional[_Mapping[str, str]] = ..., input: _Optional[_Union[_payload_pb2.Payload, _Mapping]] = ..., output: _Optional[_Union[_payload_pb2.Payload, _Mapping]] = ..., failure: _Optional[_Union[_failure_pb2.Failure, _Mapping]] = ..., created_at: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., started_at: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., updated_at: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., ended_at: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., sequence: _Optional[int] = ..., head_hash: _Optional[bytes] = ..., parent: _Optional[_Union[ParentOrigin, _Mapping]] = ..., trigger: _Optional[_Union[TriggerOrigin, _Mapping]] = ..., fork: _Optional[_Union[ForkOrigin, _Mapping]] = ..., unique_key: _Optional[str] = ..., variables: _Optional[_Union[_payload_pb2.Payload, _Mapping]] = ..., open_steps: _Optional[_Iterable[_Union[OpenStep, _Mapping]]] = ..., open_step_count: _Optional[int] = ..., user_id: _Optional[str] = ...) -> None: ...
+    waits_for_execution_id: str
+    def __init__(self, tenant: _Optional[str] = ..., execution_id: _Optional[str] = ..., definition_id: _Optional[str] = ..., version: _Optional[int] = ..., status: _Optional[_Union[ExecutionStatus, str]] = ..., state: _Optional[str] = ..., paused: _Optional[bool] = ..., incident_count: _Optional[int] = ..., incidents: _Optional[_Iterable[_Union[Incident, _Mapping]]] = ..., labels: _Optional[_Mapping[str, str]] = ..., input: _Optional[_Union[_payload_pb2.Payload, _Mapping]] = ..., output: _Optional[_Union[_payload_pb2.Payload, _Mapping]] = ..., failure: _Optional[_Union[_failure_pb2.Failure, _Mapping]] = ..., created_at: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., started_at: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., updated_at: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., ended_at: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., sequence: _Optional[int] = ..., head_hash: _Optional[bytes] = ..., parent: _Optional[_Union[ParentOrigin, _Mapping]] = ..., trigger: _Optional[_Union[TriggerOrigin, _Mapping]] = ..., fork: _Optional[_Union[ForkOrigin, _Mapping]] = ..., unique_key: _Optional[str] = ..., variables: _Optional[_Union[_payload_pb2.Payload, _Mapping]] = ..., open_steps: _Optional[_Iterable[_Union[OpenStep, _Mapping]]] = ..., open_step_count: _Optional[int] = ..., user_id: _Optional[str] = ..., waits_for_execution_id: _Optional[str] = ...) -> None: ...
 
 class ParentOrigin(_message.Message):
     __slots__ = ("execution_id", "step_path", "detached")
@@ -213,7 +215,7 @@ class ForkOrigin(_message.Message):
     def __init__(self, execution_id: _Optional[str] = ..., sequence: _Optional[int] = ..., hash: _Optional[bytes] = ..., imported: _Optional[bool] = ...) -> None: ...
 
 class OpenStep(_message.Message):
-    __slots__ = ("path", "state", "waiting_on", "since", "attempt", "next_attempt_at", "last_failure", "operation", "worker_id", "event", "incarnation", "max_attempts", "progress", "child_execution_id")
+    __slots__ = ("path", "state", "waiting_on", "since", "attempt", "next_attempt_at", "last_failure", "operation", "worker_id", "event", "incarnation", "max_attempts", "progress", "child_execution_id", "event_key")
     PATH_FIELD_NUMBER: _ClassVar[int]
     STATE_FIELD_NUMBER: _ClassVar[int]
     WAITING_ON_FIELD_NUMBER: _ClassVar[int]
@@ -228,6 +230,7 @@ class OpenStep(_message.Message):
     MAX_ATTEMPTS_FIELD_NUMBER: _ClassVar[int]
     PROGRESS_FIELD_NUMBER: _ClassVar[int]
     CHILD_EXECUTION_ID_FIELD_NUMBER: _ClassVar[int]
+    EVENT_KEY_FIELD_NUMBER: _ClassVar[int]
     path: str
     state: StepState
     waiting_on: WaitingOn
@@ -242,7 +245,8 @@ class OpenStep(_message.Message):
     max_attempts: int
     progress: _payload_pb2.Payload
     child_execution_id: str
-    def __init__(self, path: _Optional[str] = ..., state: _Optional[_Union[StepState, str]] = ..., waiting_on: _Optional[_Union[WaitingOn, str]] = ..., since: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., attempt: _Optional[int] = ..., next_attempt_at: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., last_failure: _Optional[_Union[_failure_pb2.Failure, _Mapping]] = ..., operation: _Optional[str] = ..., worker_id: _Optional[str] = ..., event: _Optional[str] = ..., incarnation: _Optional[int] = ..., max_attempts: _Optional[int] = ..., progress: _Optional[_Union[_payload_pb2.Payload, _Mapping]] = ..., child_execution_id: _Optional[str] = ...) -> None: ...
+    event_key: str
+    def __init__(self, path: _Optional[str] = ..., state: _Optional[_Union[StepState, str]] = ..., waiting_on: _Optional[_Union[WaitingOn, str]] = ..., since: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., attempt: _Optional[int] = ..., next_attempt_at: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., last_failure: _Optional[_Union[_failure_pb2.Failure, _Mapping]] = ..., operation: _Optional[str] = ..., worker_id: _Optional[str] = ..., event: _Optional[str] = ..., incarnation: _Optional[int] = ..., max_attempts: _Optional[int] = ..., progress: _Optional[_Union[_payload_pb2.Payload, _Mapping]] = ..., child_execution_id: _Optional[str] = ..., event_key: _Optional[str] = ...) -> None: ...
 
 class Incident(_message.Message):
     __slots__ = ("incident_id", "kind", "step_path", "failure", "opened_at", "dead_letter_id")

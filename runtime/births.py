@@ -1,0 +1,95 @@
+"""The first turn of an execution that is started from within: decided outside any actor, committed with its cause.
+
+A trigger's start belongs into the commit of what triggers it (an event's acceptance, a schedule's slot), so it cannot
+be a command to an actor. `prepare` makes the same append that an actor would make of a Start; once that is on disk,
+`adopt` hands over the state, and the next command to the execution needs no replay.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Protocol
+
+import msgspec
+
+from .batch import head_of
+from .core.commands import Facts, Start
+from .core.decide import decide
+from .core.plan import Plan
+from .core.refusals import Refusal, Refused
+from .core.state import State
+from .ports import Clock, Ids
+from .replay import seal
+from .rows import DefinitionGuard, ExecutionAppend, ExecutionRef, LineClaim, Request
+from .settings import Settings
+from .writes import Committed
+
+
+class Adopt(Protocol):
+    """Where states of new executions go: the supervisor."""
+
+    def __call__(self, ref: ExecutionRef, key: int, state: State, plan: Plan, left: dict[str, None]) -> None:
+        """A new execution, whose start was just committed, becomes live. It does nothing where it is awake already or
+        there is no room. `left`, where it is not empty, is what the CONTINUE row in its inbox stands for."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Birth:
+    """A start that has been decided and not been committed yet. Its state is of no use unless it is committed."""
+
+    append: ExecutionAppend
+    state: State
+    plan: Plan
+    left: dict[str, None]
+    """What the decision was cut before."""
+
+
+class Births:
+    """Prepares first turns, and hands over what was committed."""
+
+    def __init__(self, clock: Clock, ids: Ids, settings: Settings, adopt: Adopt) -> None:
+        self._clock = clock
+        self._ids = ids
+        self._settings = settings
+        self._adopt = adopt
+
+    def prepare(
+        self,
+        ref: ExecutionRef,
+        command: Start,
+        plan: Plan,
+        *,
+        context: bytes,
+        request: Request | None = None,
+        guard: DefinitionGuard | None = None,
+        claims: tuple[LineClaim, ...] = (),
+    ) -> Birth:
+        """Decide the start. The execution records the lines that it claims. Raises Refused, as the decision does."""
+        if claims:
+            command = msgspec.structs.replace(command, lines=tuple(claim.line for claim in claims))
+        state = State(execution_id=ref.execution_id)
+        facts = Facts(self._clock.now(), self._ids.chance())
+        decision = decide(state, plan, command, facts, self._settings.decisions)
+        if isinstance(decision, Refusal):
+            raise Refused(decision)
+        events = seal(state, decision, facts.now, context, ref.tenant)
+        append = ExecutionAppend(
+            ref=ref,
+            key=0,
+            expected=0,
+            events=tuple(events),
+            head=head_of(state),
+            effects=tuple(decision.effects),
+            requests=(request,) if request is not None else (),
+            guard=guard,
+            claims=claims,
+        )
+        return Birth(append, state, plan, decision.left)
+
+    def adopt(self, birth: Birth, committed: Committed) -> None:
+        """Its append is on disk, as `committed` says: the execution goes on from the state at hand.
+
+        To be called before anything else can have been committed for it, that is, at once.
+        """
+        self._adopt(birth.append.ref, committed.key, birth.state, birth.plan, birth.left)
