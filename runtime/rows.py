@@ -103,7 +103,7 @@ class LineClaim(msgspec.Struct, frozen=True):
     cancels: bool = False
     """With `behind`: those before it are told to cancel, in the same commit."""
     length_max: int = 0
-    """With `behind`: how many may be in the line already; 0: any number."""
+    """With `behind`: the line takes no more where it has so many already, the one that runs included; 0: any number."""
 
 
 class ExecutionAppend(msgspec.Struct, frozen=True):

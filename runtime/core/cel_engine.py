@@ -80,6 +80,8 @@ def compile_program(source: str, variables: frozenset[str]) -> Program:
         raise CelCompileError("the result is an optional; end with .orValue(...)", 1, 1)
     serialized = checked.serialize()
     tree = cel_tree.read_tree(serialized)
+    if not cel_tree.needs_limits(tree.root, _BOUNDED_METHODS):
+        return Program(checked, tree)
     limited = cel_tree.read_tree(serialized).root
     cel_tree.limit_tree(limited, EXPRESSION_ITEMS_MAX, _TOO_MANY, _BOUNDED_METHODS)
     return Program(environment.deserialize(cel_tree.write_tree(serialized, limited)), tree)

@@ -7,7 +7,7 @@ It knows nothing about what the names in an expression mean; `expressions.py` do
 Field numbers are those of cel-spec's syntax.proto and checked.proto; they are part of a released wire format.
 """
 
-from collections.abc import Iterator
+from collections.abc import Container, Iterator
 from typing import Final, NamedTuple, TypeAlias
 
 import msgspec
@@ -45,11 +45,14 @@ _CHILD_FIELDS: Final[dict[int, frozenset[int]]] = {
 }
 
 _VARINT, _FIXED64, _BYTES, _FIXED32 = 0, 1, 2, 5
+_FIXED: Final = (_FIXED64, _FIXED32)
 
 # The tree comes in an Any; the expression and the positions stand in these fields of CheckedExpr.
 _ANY_VALUE: Final = 2
 _CHECKED_SOURCE_INFO, _CHECKED_EXPR = 5, 4
 _POSITIONS: Final = 4
+_SHORT_ENTRY: Final = 4
+"""Bytes of a position whose two numbers take one byte each."""
 
 
 class Node(msgspec.Struct):
@@ -96,9 +99,15 @@ def read_tree(serialized: bytes) -> Tree:
     info = next((raw for number, _, raw in checked if number == _CHECKED_SOURCE_INFO), b"")
     positions: dict[int, int] = {}
     for number, _, raw in _fields(_raw_bytes(info)):
-        if number == _POSITIONS:
-            entry = {key: value for key, _, value in _fields(_raw_bytes(raw)) if isinstance(value, int)}
-            positions[entry.get(1, 0)] = entry.get(2, 0)
+        if number != _POSITIONS:
+            continue
+        entry = _raw_bytes(raw)
+        if len(entry) == _SHORT_ENTRY and entry[0] == 1 << 3 and entry[2] == 2 << 3:
+            # Both numbers are below 128, as nearly all are.
+            positions[entry[1]] = entry[3]
+        else:
+            numbers = {key: value for key, _, value in _fields(entry) if isinstance(value, int)}
+            positions[numbers.get(1, 0)] = numbers.get(2, 0)
     root = next(raw for number, _, raw in checked if number == _CHECKED_EXPR)
     return Tree(_read_node(_raw_bytes(root)), positions)
 
@@ -114,6 +123,14 @@ def write_tree(serialized: bytes, root: Node) -> bytes:
     )
 
 
+def needs_limits(root: Node, replacements: Container[str]) -> bool:
+    """Whether `limit_tree` would change anything."""
+    return any(
+        node.kind == COMPREHENSION or (node.kind == CALL and node.text(CALL_FUNCTION) in replacements)
+        for node in all_nodes(root)
+    )
+
+
 def limit_tree(root: Node, items_max: int, too_many: str, replacements: dict[str, str]) -> None:
     """Bound the work of an expression, in place.
 
@@ -121,7 +138,7 @@ def limit_tree(root: Node, items_max: int, too_many: str, replacements: dict[str
     in `replacements` becomes a call of the named function with the target as its first argument.
     """
     ids = iter(range(1_000_000, 2_000_000))
-    for node in list(all_nodes(root)):
+    for node in all_nodes(root):
         if node.kind == COMPREHENSION:
             _limit_range(node, items_max, too_many, ids)
         elif node.kind == CALL and node.child(CALL_TARGET) is not None:
@@ -169,15 +186,18 @@ def _replace_method(call: Node, replacements: dict[str, str], ids: Iterator[int]
     call.fields = [(CALL_FUNCTION, _BYTES, function.encode()), *((CALL_ARGS, _BYTES, arg) for arg in args)]
 
 
-def all_nodes(node: Node) -> Iterator[Node]:
-    """The node and everything below it, from above."""
-    yield node
-    for child in node.children():
-        yield from all_nodes(child)
+def all_nodes(node: Node) -> list[Node]:
+    """The node and everything below it, each before what is below it."""
+    found = [node]
+    for above in found:  # grows while it is gone through
+        for _, _, raw in above.fields:
+            if isinstance(raw, Node):
+                found.append(raw)
+    return found
 
 
 def _checked_expr(serialized: bytes) -> list[tuple[int, int, Raw]]:
-    return list(_fields(next(_raw_bytes(raw) for number, _, raw in _fields(serialized) if number == _ANY_VALUE)))
+    return _fields(next(_raw_bytes(raw) for number, _, raw in _fields(serialized) if number == _ANY_VALUE))
 
 
 def _read_node(data: bytes) -> Node:
@@ -208,20 +228,25 @@ def _write_node(node: Node) -> bytes:
     return body if node.kind == ENTRY else _join([(2, _VARINT, node.id), (node.kind, _BYTES, body)])
 
 
-def _fields(data: bytes) -> Iterator[tuple[int, int, Raw]]:
-    position = 0
-    while position < len(data):
-        key, position = _read_varint(data, position)
+def _fields(data: bytes) -> list[tuple[int, int, Raw]]:
+    """The fields of a message. Numbers below 128 are by far the most, and take one byte."""
+    fields: list[tuple[int, int, Raw]] = []
+    position, end = 0, len(data)
+    while position < end:
+        key, position = (data[position], position + 1) if data[position] < 0x80 else _read_varint(data, position)
         wire = key & 7
-        if wire == _VARINT:
-            number, position = _read_varint(data, position)
-            yield key >> 3, wire, number
-            continue
-        size = {_FIXED64: 8, _FIXED32: 4}.get(wire)
-        if size is None:
+        if wire in _FIXED:
+            size = 8 if wire == _FIXED64 else 4
+        elif data[position] < 0x80:
+            size, position = data[position], position + 1
+        else:
             size, position = _read_varint(data, position)
-        yield key >> 3, wire, data[position : position + size]
+        if wire == _VARINT:
+            fields.append((key >> 3, wire, size))
+            continue
+        fields.append((key >> 3, wire, data[position : position + size]))
         position += size
+    return fields
 
 
 def _join(fields: list[tuple[int, int, Raw]]) -> bytes:

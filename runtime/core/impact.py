@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import functools
+import inspect
 from collections.abc import Iterable, Iterator
-from typing import Any, TypeAlias, TypeGuard
+from typing import Any, TypeAlias, TypeGuard, get_args, get_type_hints
 
 import msgspec
 
@@ -62,11 +64,11 @@ def _triggers(definition: Definition) -> dict[str, bytes]:
 
 def _steps(definition: Definition) -> dict[str, bytes]:
     """Every step by id, spelled without the steps within it."""
-    return {step.id: _spelling(_bare(step) if _holds_steps(step) else step) for step in _within(definition)}
+    return {step.id: _spelling(_bare(step) if _holds_steps(step) else step) for step in _within(definition.steps)}
 
 
 def _holds_steps(step: Step) -> bool:
-    return any(inner is not step for inner in _within(step))
+    return any(True for value in _parts(step) for _ in _within(value))
 
 
 def _spelling(value: Any) -> bytes:
@@ -78,8 +80,7 @@ def _within(part: Any) -> Iterator[Step]:
     if isinstance(part, Step):
         yield part
     for value in _parts(part):
-        if isinstance(value, msgspec.Struct | tuple):
-            yield from _within(value)
+        yield from _within(value)
 
 
 def _is_list(part: object) -> TypeGuard[tuple[Any, ...]]:
@@ -87,9 +88,22 @@ def _is_list(part: object) -> TypeGuard[tuple[Any, ...]]:
 
 
 def _parts(part: Any) -> Iterable[Any]:
+    """What is in a part, as far as there may be steps in it."""
     if isinstance(part, msgspec.Struct):
-        return (getattr(part, name) for name in part.__struct_fields__)
+        return (getattr(part, name) for name in _holders(type(part)))
     return part if _is_list(part) else ()
+
+
+@functools.cache
+def _holders(kind: type[msgspec.Struct]) -> tuple[str, ...]:
+    """The fields of a kind of part in which steps may stand: most have none, and are never looked into."""
+    return tuple(name for name, hint in get_type_hints(kind).items() if _leads_to_steps(hint))
+
+
+def _leads_to_steps(hint: Any) -> bool:
+    if inspect.isclass(hint) and issubclass(hint, msgspec.Struct):
+        return issubclass(hint, Step) or bool(_holders(hint))
+    return any(map(_leads_to_steps, get_args(hint)))
 
 
 def _bare(part: Any) -> Any:

@@ -228,3 +228,20 @@ def test_every_decision_is_the_fold_of_its_events_as_they_are_stored(wishes: lis
         standing = decision.after
         assert standing.published not in standing.gone
         assert standing.state == "" or standing.published == 0
+
+
+@pytest.mark.parametrize("name", ["sequence", "parallel", "graph", "switch", "foreach", "loop", "on_error"])
+def test_the_impact_sees_the_steps_within_every_kind_of_scope(name: str) -> None:
+    inner = {"id": "inner", "set": {"a": 1}}
+    scopes: dict[str, Any] = {
+        "parallel": {"branches": [{"id": "b", "steps": [inner]}]},
+        "switch": {"cases": [{"when": "true", "steps": [inner]}]},
+        "on_error": [{"steps": [inner]}],
+    }
+    given = {"id": "flow", "steps": [{"id": "outer", name: scopes.get(name, {"steps": [inner]})}]}
+    scope = content_of(msgspec.convert(given, Definition))
+    assert decide_publish(Standing(), scope, None).impact.steps_added == ("outer", "inner")
+    inner["set"] = {"a": 2}
+    other = content_of(msgspec.convert(given, Definition))
+    impact = decide_publish(fold(published()), other, scope).impact
+    assert (impact.steps_changed, impact.steps_added, impact.steps_removed) == (("inner",), (), ())

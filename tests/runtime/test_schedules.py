@@ -2,13 +2,14 @@
 
 import asyncio
 import logging
+from collections.abc import Callable
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 from typing import Any
 from zoneinfo import ZoneInfo
 
 import pytest
-from tests.runtime.trigger_kit import DAY, DONE, HOUR, OPEN, SECOND, TENANT, moment, schedule, until, world
+from tests.runtime.trigger_kit import DAY, DONE, HOUR, OPEN, SECOND, TENANT, World, moment, schedule, until, world
 
 from callboard.runtime.core.durations import from_datetime
 from callboard.runtime.core.refusals import Kind, Refusal, Refused
@@ -450,24 +451,44 @@ async def test_a_read_that_fails_is_tried_again() -> None:
         assert await it.slots() == ["0101T000100"]
 
 
+def break_bad(it: World) -> Callable[[], None]:
+    """Definitions whose name begins with `bad` do not run until the answer is called."""
+    whole = it.catalog.published
+
+    async def broken(tenant: str, definition_id: str, version: int = 0) -> Any:
+        if definition_id.startswith("bad"):
+            raise Refused(Refusal(Kind.INTERNAL, "INTERNAL", "it does not compile here"))
+        return await whole(tenant, definition_id, version)
+
+    def mend() -> None:
+        it.catalog.published = whole  # type: ignore[method-assign]
+
+    it.catalog.published = broken  # type: ignore[method-assign]
+    it.catalog.cached_published = lambda *_: None  # type: ignore[method-assign]
+    return mend
+
+
 async def test_a_defect_of_one_schedule_does_not_keep_the_others_from_firing() -> None:
     async with world(firing_max=1) as it:
         await it.publish([schedule(cron="* * * * *")], name="good")
         await it.publish([schedule(cron="* * * * *")], name="bad")
-        whole = it.catalog.published
-
-        async def broken(tenant: str, definition_id: str, version: int = 0) -> Any:
-            if definition_id == "bad":
-                raise Refused(Refusal(Kind.INTERNAL, "INTERNAL", "it does not compile here"))
-            return await whole(tenant, definition_id, version)
-
-        it.catalog.published = broken  # type: ignore[method-assign]
-        it.catalog.cached_published = lambda *_: None  # type: ignore[method-assign]
+        mend = break_bad(it)
         await it.pass_until("2026-01-01T00:05:30")
         assert await it.started() == [f"good-tick-2026{minute(number)}Z" for number in range(1, 6)]
-        it.catalog.published = whole  # type: ignore[method-assign]
+        mend()
         await it.pass_until("2026-01-01T00:06:10")
         assert len([each for each in await it.started() if each.startswith("bad")]) == 6
+
+
+async def test_defects_that_fill_the_memory_do_not_keep_the_others_from_firing() -> None:
+    async with world(held_max=4, check_seconds=5) as it:
+        for number in range(8):
+            await it.publish([schedule(cron="1 * * * *")], name=f"bad{number}")
+            await it.publish([schedule(cron="2 * * * *")], name=f"good{number}")
+        await it.restart(0)
+        break_bad(it)
+        await it.pass_until("2026-01-01T00:02:30")
+        assert len(await it.started()) == 8
 
 
 async def test_killed_between_commit_and_adoption_the_slot_has_passed_and_its_execution_goes_on() -> None:

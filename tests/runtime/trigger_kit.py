@@ -21,6 +21,7 @@ from callboard.runtime.core.lifecycle import content_of
 from callboard.runtime.core.nodes import tree
 from callboard.runtime.core.plan import EventSource, Plan, TriggerPlan
 from callboard.runtime.core.reader import read_definition
+from callboard.runtime.core.state import State
 from callboard.runtime.core.triggers import identity
 from callboard.runtime.firing import Firings
 from callboard.runtime.journal import Journal
@@ -114,9 +115,9 @@ class World:
         await self.up()
         await self.clock.settle(100)
 
-    def _adopt(self, *arguments: Any) -> None:
+    def _adopt(self, ref: ExecutionRef, key: int, state: State, plan: Plan, left: dict[str, None]) -> None:
         if self.adopts:
-            self.supervisor.adopt(*arguments)
+            self.supervisor.adopt(ref, key, state, plan, left)
 
     def _heard(self, writes: Sequence[tuple[Write, Committed]]) -> None:
         for write, outcome in writes:

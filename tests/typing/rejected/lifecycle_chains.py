@@ -1,5 +1,7 @@
 """Every chain of the lifecycle, put together wrongly: a stage skipped, two swapped, too few, and awaits forgotten."""
 
+from collections.abc import Awaitable, Callable
+
 from callboard.runtime.engine import Runtime
 from callboard.runtime.lifecycle import (
     batching,
@@ -16,19 +18,18 @@ from callboard.runtime.lifecycle.each import AllDecided, Each, for_each
 from callboard.runtime.lifecycle.publishing import compile_content
 from callboard.runtime.lifecycle.recording import Announced, Ending
 
-
-async def load_retract(command: retracting.Retract) -> retracting.Loaded: ...
-def decide_retract(loaded: retracting.Loaded) -> retracting.Decided: ...
-async def load_draft(command: drafting.PutDraft) -> drafting.Loaded: ...
-def validate_draft(loaded: drafting.Loaded) -> drafting.Validated: ...
-def decide_draft(validated: drafting.Validated) -> drafting.Decided: ...
-async def load_delete(command: deleting.Delete) -> deleting.Loaded: ...
-def decide_delete(loaded: deleting.Loaded) -> deleting.Decided: ...
-async def load_pause(command: pausing.PauseTrigger) -> pausing.Loaded: ...
-def decide_pause(loaded: pausing.Loaded) -> pausing.Decided: ...
-async def load_revert(command: reverting.Revert) -> publishing.Loaded: ...
-async def load_batch(command: batching.PublishBatch) -> Each[publishing.Loaded]: ...
-async def read_import(command: importing.Import) -> Each[publishing.Publish]: ...
+load_retract: Callable[[retracting.Retract], Awaitable[retracting.Loaded]]
+decide_retract: Callable[[retracting.Loaded], retracting.Decided]
+load_draft: Callable[[drafting.PutDraft], Awaitable[drafting.Loaded]]
+validate_draft: Callable[[drafting.Loaded], drafting.Validated]
+decide_draft: Callable[[drafting.Validated], drafting.Decided]
+load_delete: Callable[[deleting.Delete], Awaitable[deleting.Loaded]]
+decide_delete: Callable[[deleting.Loaded], deleting.Decided]
+load_pause: Callable[[pausing.PauseTrigger], Awaitable[pausing.Loaded]]
+decide_pause: Callable[[pausing.Loaded], pausing.Decided]
+load_revert: Callable[[reverting.Revert], Awaitable[publishing.Loaded]]
+load_batch: Callable[[batching.PublishBatch], Awaitable[Each[publishing.Loaded]]]
+read_import: Callable[[importing.Import], Awaitable[Each[publishing.Publish]]]
 
 
 def publish_chain(publish: publishing.Publishing, ending: Ending) -> None:
