@@ -139,7 +139,9 @@ def by_definition(database: Database, definition_id: str) -> dict[str, Stored]:
 
 def check_events(database: Database, answers: dict[str, Any]) -> None:
     begun = by_definition(database, "listening")
-    assert Counter(stored.of(ev.ExecutionStarted)[0].input["id"] for stored in begun.values()) == Counter(answers.keys())
+    assert Counter(stored.of(ev.ExecutionStarted)[0].input["id"] for stored in begun.values()) == Counter(
+        answers.keys()
+    )
     for order, answer in answers.items():
         (started,) = answer.started
         assert begun[started.execution_id].record.head.version == started.version

@@ -19,6 +19,7 @@ MAPPING = {
     "client": "callboard/client",
     "proto/callboard/v1": "callboard/v1",
     "examples/orders": "callboard/examples/orders",
+    "examples/stages": "callboard/examples/stages",
 }
 PACKAGES = ["callboard.runtime", "callboard.server", "callboard.client", "callboard.v1"]
 

@@ -19,6 +19,7 @@ import grpc
 from google.protobuf.duration_pb2 import Duration
 from google.rpc import error_details_pb2, status_pb2
 
+from callboard.runtime.lifecycle.extensions import UserStage
 from callboard.runtime.ports import Clock
 from callboard.runtime.settings import Settings
 from callboard.runtime.tasks import DispatcherSettings
@@ -383,6 +384,7 @@ async def serve(
     dispatching: DispatcherSettings | None = None,
     telemetry: Telemetry | None = None,
     drain_seconds: float = 0.0,
+    user_stages: tuple[UserStage, ...] = (),
     **more: Any,
 ) -> AsyncIterator[Api]:
     """A server over a data directory. At the end it closes without waiting for what is under way."""
@@ -394,7 +396,8 @@ async def serve(
         dispatching=dispatching or DispatcherSettings(),
         **more,
     )
-    async with serving(config, telemetry=telemetry, clock=clock) as server, connect(server) as channel:
+    opened = serving(config, telemetry=telemetry, clock=clock, stages=user_stages)
+    async with opened as server, connect(server) as channel:
         yield Api(server, channel)
 
 
