@@ -44,6 +44,16 @@ if TYPE_CHECKING:
         Submitted,
         WaitingOn,
     )
+    from .feed_models import EventBatch, Subscription
+    from .history_models import (
+        Replay,
+        ReplayStep,
+        Snapshot,
+        StateChange,
+        Verification,
+        VerifyProblem,
+        VerifyProblemKind,
+    )
     from .job_models import Job, JobKind, JobState
     from .server_models import Queue, ServerInfo, WorkerInfo
     from .streams import Start, Started
@@ -76,6 +86,15 @@ __all__ = [
     "Enqueued",
     "Emitted",
     "DeadLetter",
+    "EventBatch",
+    "Subscription",
+    "Replay",
+    "ReplayStep",
+    "StateChange",
+    "Snapshot",
+    "Verification",
+    "VerifyProblem",
+    "VerifyProblemKind",
     "Source",
     "Published",
     "BatchPublished",
@@ -126,6 +145,16 @@ _HOMES = {
         "Trigger",
         "TriggerInfo",
         "Overlap",
+    ],
+    "feed_models": ["EventBatch", "Subscription"],
+    "history_models": [
+        "Replay",
+        "ReplayStep",
+        "StateChange",
+        "Snapshot",
+        "Verification",
+        "VerifyProblem",
+        "VerifyProblemKind",
     ],
     "job_models": ["Job", "JobKind", "JobState"],
     "server_models": ["Queue", "ServerInfo", "WorkerInfo"],

@@ -5,13 +5,16 @@ from types import TracebackType
 from .channel import CALL_SECONDS, DEFAULT_ADDRESS, DEFAULT_TENANT, Connection
 from .codec import Seconds
 from .definitions import DefinitionCalls
+from .feeds import FeedCalls
+from .forking import ForkingCalls
+from .histories import HistoryCalls
 from .jobs import JobCalls
 from .server_calls import ServerCalls
 from .streams import StreamCalls
 from .triggers import TriggerCalls
 
 
-class Client(DefinitionCalls, TriggerCalls, StreamCalls, JobCalls, ServerCalls):
+class Client(DefinitionCalls, TriggerCalls, StreamCalls, JobCalls, ServerCalls, FeedCalls, HistoryCalls, ForkingCalls):
     """Speaks to a server on behalf of one tenant. Make it, and use it, inside a running event loop.
 
         async with Client("127.0.0.1:7519", tenant="acme") as client:
@@ -37,6 +40,9 @@ class Client(DefinitionCalls, TriggerCalls, StreamCalls, JobCalls, ServerCalls):
         StreamCalls.__init__(self, connection)
         JobCalls.__init__(self, connection)
         ServerCalls.__init__(self, connection)
+        FeedCalls.__init__(self, connection)
+        ForkingCalls.__init__(self, connection)
+        HistoryCalls.__init__(self, connection)
 
     @property
     def address(self) -> str:

@@ -137,6 +137,18 @@ class TriggerOrigin:
     slot: datetime | None
 
 
+@value_of("ForkOrigin")
+@dataclasses.dataclass(frozen=True, slots=True)
+class ForkOrigin:
+    """The execution that another one began as a copy of, and the last event taken over."""
+
+    execution_id: str
+    sequence: int
+    hash: bytes
+    imported: bool
+    """It came from an export, of this or another server."""
+
+
 @value_of("Execution")
 @dataclasses.dataclass(frozen=True, slots=True)
 class Execution:
@@ -172,6 +184,10 @@ class Execution:
     """While PENDING: the execution that has to end before this one begins."""
     trigger: TriggerOrigin | None
     """The trigger that started it; None where no trigger did."""
+    fork: ForkOrigin | None = None
+    """What it was forked or imported from; None where it was started."""
+    head_hash: bytes = b""
+    """The hash of its last event."""
     started: bool | None = dataclasses.field(default=None, metadata={"wire": None})
     """Whether the call that answered started it; None where it did not start anything."""
 

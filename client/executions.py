@@ -226,6 +226,13 @@ class ExecutionCalls(Calls):
         answer = await self._connection.unary(self._executions.CountExecutions, request, timeout)
         return answer.count
 
+    async def count_by(self, group_by: str, filter: str = "", *, timeout: Seconds | None = None) -> dict[str, int]:
+        """How many executions a filter (CEL) matches, by the values of `status`, `state`, `definition_id`, `version` or
+        `labels.<name>`: the 1000 largest groups, the largest first."""
+        request = pb.CountExecutionsRequest(filter=filter, group_by=group_by)
+        answer = await self._connection.unary(self._executions.CountExecutions, request, timeout)
+        return {group.value: group.count for group in answer.groups}
+
     def history(
         self,
         execution_id: str,

@@ -134,7 +134,7 @@ class StreamCalls(ExecutionCalls):
         """
         window = _Window(starts, outstanding)
         filling = asyncio.ensure_future(window.fill())
-        patience = _Patience(self._connection)
+        patience = Patience(self._connection)
         try:
             while not window.done:
                 window.send_again()
@@ -173,7 +173,7 @@ class StreamCalls(ExecutionCalls):
         Ends after the last event of an ended execution. A stream that breaks is opened again after the last event
         seen; raises `CallboardError` when no server answers within the client's timeout.
         """
-        patience = _Patience(self._connection)
+        patience = Patience(self._connection)
         while True:
             request = events_pb.WatchExecutionRequest(execution_id=execution_id, after_sequence=after_sequence)
             call = self._executions.WatchExecution(request, metadata=self._connection.metadata())
@@ -190,7 +190,7 @@ class StreamCalls(ExecutionCalls):
                 call.cancel()
 
 
-class _Patience:
+class Patience:
     """How long a stream is opened again and again: for the client's timeout since it last worked, or as long as the
     client looks for a server where it has not worked yet."""
 

@@ -20,7 +20,8 @@ from typing import Any, Protocol, cast
 
 import msgspec
 
-from .batch import Batch, head_of, not_found, repeated, start_refusal
+from .batch import Batch, head_of, not_found, refused_row, repeated, start_refusal
+from .causes import caused, letters_of
 from .core.commands import Facts, Start, Submit
 from .core.decide import Accepted, decide
 from .core.plan import Plan
@@ -97,6 +98,8 @@ class Actor:
         "_caught_up",
         "_inbox_waits",
         "_left",
+        "_page_full",
+        "_past_events",
         "_snapshot_bytes",
         "_tail_bytes",
         "_tail_events",
@@ -125,6 +128,10 @@ class Actor:
         self._caught_up: asyncio.Future[None] | None = None
         self._world = world
         self._inbox_waits = False
+        self._page_full = False
+        """There may be inbox rows behind those that were read last."""
+        self._past_events = False
+        """The enqueued events at the front of the inbox cannot be taken now: only what else is there is read next."""
         self._left: dict[str, None] | None = None
         self._alone = 0
         """Letters that have to run one by one, as a turn with them together raised."""
@@ -181,6 +188,11 @@ class Actor:
             return None
         return self._append(state, Batch(), state.sequence, take_snapshot(state))
 
+    def snapshot(self) -> ExecutionAppend | None:
+        """A snapshot of the execution as it is; None: it is not loaded."""
+        state = self.state
+        return None if state is None else self._append(state, Batch(), state.sequence, take_snapshot(state))
+
     # The loop
 
     def _run_soon(self) -> None:
@@ -224,6 +236,7 @@ class Actor:
     def _forget(self) -> None:
         self.state = None
         self._left = None
+        self._past_events = False
 
     async def load(self) -> None:
         """Replay the state from the store; raises Refused EXECUTION_NOT_FOUND, HistoryDamagedError."""
@@ -238,7 +251,7 @@ class Actor:
         self.key = record.key
         if record.key == world.suspects.parked:
             raise Refused(world.suspects.refusal())
-        state, applied = await replay(world.store, self.ref, record.key)
+        state, applied = await replay(world.store, self.ref, record.key, until=record.head.sequence)
         if not state.status.ended:
             self.plan = await world.plans.plan(self.ref.tenant, state.definition_id, state.version)
         self._tail_events, self._tail_bytes = applied, 0
@@ -293,6 +306,7 @@ class Actor:
 
     def _take(self) -> list[Letter]:
         """The next letters."""
+        self._page_full = False
         letters = self.mailbox.take(self._letters_max)
         self._alone = max(0, self._alone - len(letters))
         return letters
@@ -302,11 +316,11 @@ class Actor:
         limit = self._letters_max
         self._inbox_waits = False  # what is accepted while they are read sets it again
         try:
-            rows = await self._world.store.inbox(self.key, limit)
+            rows = await self._world.store.inbox(self.key, limit, events=not self._past_events)
         except BaseException:
             self._inbox_waits = True
             raise
-        self._inbox_waits = self._inbox_waits or len(rows) == limit
+        self._page_full = len(rows) == limit
         letters = [self._from_inbox(row) for row in rows]
         letters += self.mailbox.take(limit - len(letters))
         self._alone = max(0, self._alone - len(letters))
@@ -342,8 +356,12 @@ class Actor:
         return known, requests
 
     def _decide(self, letter: Letter, state: State, batch: Batch, stored: tuple[set[str], dict[str, Request]]) -> None:
-        if batch.stalled and letter.inbox_id:
-            self._left = None  # what a postponed row was to go on with is looked for again
+        if (
+            batch.stalled
+            and letter.inbox_id
+            and type(letter.command) is Submit
+            and letter.command.name in batch.stalled
+        ):
             return
         repeat = repeated(letter, batch, *stored)
         if repeat is not None:
@@ -359,19 +377,15 @@ class Actor:
         if isinstance(decision, Refusal):
             batch.refused = True
             batch.answers.append((letter, decision))
-            if letter.inbox_id and decision.kind is Kind.BUSY:
-                batch.stalled = True
-            elif letter.inbox_id and type(letter.command) is not Submit:  # of one that has ended nothing is wanted
-                batch.consumed.append(letter.inbox_id)
-            elif letter.inbox_id:
-                batch.buried.append((letter.inbox_id, decision))
+            if letter.inbox_id:
+                refused_row(letter, batch, decision)
             return
         self._accept(letter, state, batch, decision, facts.now)
 
     def _accept(self, letter: Letter, state: State, batch: Batch, accepted: Accepted, now: int) -> None:
         # What nobody outside has caused (an answer, a timer) belongs to the trace that began the execution.
         own = letter.context == NO_CONTEXT and state.trace
-        context = encode({"trace": state.trace}) if own else letter.context
+        context = caused(encode({"trace": state.trace}) if own else letter.context, letters_of(letter.command))
         batch.events += seal(state, accepted, now, context, self.ref.tenant)
         batch.effects += accepted.effects
         if accepted.left:
@@ -467,8 +481,9 @@ class Actor:
         for inbox_id, refusal in batch.buried:
             await self._world.bury(self.ref, self.key, inbox_id, refusal)
         if batch.stalled:
-            self._inbox_waits = False
             self._world.retry_inbox(self.ref)
+        self._past_events = self._page_full and (self._past_events or bool(batch.stalled))
+        self._inbox_waits = self._inbox_waits or self._page_full
 
     # When it does not work
 
@@ -485,7 +500,7 @@ class Actor:
             letter.reruns += 1
         retried = [letter for letter in letters if again and letter.reruns <= RERUNS_MAX]
         rows = any(letter.inbox_id for letter in retried)
-        self._inbox_waits = self._inbox_waits or rows
+        self._inbox_waits = self._inbox_waits or rows or self._page_full
         self.mailbox.put_back([letter for letter in retried if not letter.inbox_id])
         for letter in letters:
             if letter not in retried:

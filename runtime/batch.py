@@ -6,6 +6,7 @@ from typing import Any, cast
 
 import msgspec
 
+from .core.commands import Submit
 from .core.effects import Effect
 from .core.refusals import Kind, Refusal
 from .core.state import State
@@ -31,8 +32,9 @@ class Batch(msgspec.Struct):
     """There are refusals among the answers."""
     cut: bool = False
     """A decision was cut: its rest stands in the inbox."""
-    stalled: bool = False
-    """An inbox row cannot be worked off now: those behind it have to wait, so that their order stays."""
+    stalled: set[str] = set()
+    """Names of enqueued events that cannot be taken now: those of the same name behind them have to wait, so that their
+    order stays. Whatever else is in the inbox does not wait: it may be what makes room."""
 
     @property
     def writes(self) -> bool:
@@ -51,6 +53,16 @@ def repeated(letter: Letter, batch: Batch, event_ids: set[str], requests: dict[s
     if letter.event_id and (letter.event_id in event_ids or letter.event_id in batch.event_ids):
         return Reply(duplicate=True)
     return None
+
+
+def refused_row(letter: Letter, batch: Batch, refusal: Refusal) -> None:
+    """What becomes of an inbox row that was refused."""
+    if type(letter.command) is not Submit:  # of one that has ended nothing is wanted
+        batch.consumed.append(letter.inbox_id)
+    elif refusal.kind is Kind.BUSY:
+        batch.stalled.add(letter.command.name)
+    else:
+        batch.buried.append((letter.inbox_id, refusal))
 
 
 def request_reused(request_id: str) -> Refusal:

@@ -7,12 +7,15 @@ be a command to an actor. `prepare` makes the same append that an actor would ma
 
 from __future__ import annotations
 
+import asyncio
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import Protocol
 
 import msgspec
 
 from .batch import head_of
+from .causes import TRIGGER, caused
 from .core.commands import Facts, Start
 from .core.decide import decide
 from .core.plan import Plan
@@ -22,7 +25,7 @@ from .ports import Clock, Ids
 from .replay import seal
 from .rows import DefinitionGuard, ExecutionAppend, ExecutionRef, LineClaim, Request
 from .settings import Settings
-from .writes import Committed
+from .writes import Committed, Outcome
 
 
 class Adopt(Protocol):
@@ -73,7 +76,7 @@ class Births:
         decision = decide(state, plan, command, facts, self._settings.decisions)
         if isinstance(decision, Refusal):
             raise Refused(decision)
-        events = seal(state, decision, facts.now, context, ref.tenant)
+        events = seal(state, decision, facts.now, caused(context, TRIGGER), ref.tenant)
         append = ExecutionAppend(
             ref=ref,
             key=0,
@@ -93,3 +96,17 @@ class Births:
         To be called before anything else can have been committed for it, that is, at once.
         """
         self._adopt(birth.append.ref, committed.key, birth.state, birth.plan, birth.left)
+
+
+async def outcome_of(writing: Awaitable[Outcome], take_over: Callable[[Committed], None]) -> Outcome:
+    """What became of a write. `take_over` gets its commit at once, also where whoever waits here has given up: what was
+    started then must not lie asleep with a decision that was cut."""
+
+    def tell(written: asyncio.Future[Outcome]) -> None:
+        outcome = None if written.cancelled() or written.exception() is not None else written.result()
+        if isinstance(outcome, Committed):
+            take_over(outcome)
+
+    written = asyncio.ensure_future(writing)
+    written.add_done_callback(tell)
+    return await asyncio.shield(written)

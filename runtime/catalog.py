@@ -13,6 +13,7 @@ Everything here runs on one event loop; between two awaits nothing else happens.
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import Callable, Coroutine, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, Generic, NamedTuple, Protocol, TypeVar
@@ -33,6 +34,8 @@ from .ports import Clock
 from .rows import DefinitionGuard
 from .schemas import Validator
 from .writes import Committed, Write
+
+_LOG = logging.getLogger("callboard.catalog")
 
 READS_MAX = 5
 """How often a definition that changes while it is read is read again before the answer is taken uncached."""
@@ -399,16 +402,20 @@ def _refusal(kind: Kind, reason: str, message: str, resource: str) -> Refusal:
 
 
 def _compile_stored(stored: DefinitionVersion, definition_id: str) -> CompiledVersion:
-    """Compile what this program, or an earlier one, has accepted."""
-    definition = msgspec.json.decode(stored.content, type=Definition)
-    compiled = compile_definition(Reading(definition, Node(None)), stored.version)
-    if compiled.plan is None:
-        message = (
-            f"version {stored.version} of definition {definition_id!r} does not compile in this version of the server"
-        )
-        refusal = _refusal(Kind.INTERNAL, "INTERNAL", message, f"{definition_id}@{stored.version}")
-        raise Refused(msgspec.structs.replace(refusal, violations=compiled.violations))
-    return executable(definition, compiled.plan, stored.content, stored.fingerprint)
+    """Compile what this program, or an earlier one, has accepted. However it fails, it concerns this version alone:
+    raises Refused."""
+    place = f"version {stored.version} of definition {definition_id!r}"
+    message = f"{place} does not compile in this version of the server"
+    refusal = _refusal(Kind.INTERNAL, "INTERNAL", message, f"{definition_id}@{stored.version}")
+    try:
+        definition = msgspec.json.decode(stored.content, type=Definition)
+        compiled = compile_definition(Reading(definition, Node(None)), stored.version)
+        if compiled.plan is not None:
+            return executable(definition, compiled.plan, stored.content, stored.fingerprint)
+    except Exception as error:
+        _LOG.exception("%s cannot be read", place)
+        raise Refused(msgspec.structs.replace(refusal, message=f"{message}: {error}")) from error
+    raise Refused(msgspec.structs.replace(refusal, violations=compiled.violations))
 
 
 def executable(definition: Definition, plan: Plan, content: bytes, fingerprint: bytes) -> CompiledVersion:

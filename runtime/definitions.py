@@ -61,9 +61,9 @@ class Summary(msgspec.Struct, frozen=True):
 
     definition_id: str
     description: str
-    """Of its newest version, or of the draft where there is none."""
+    """Of its newest version that is not deleted, or of the draft where there is none."""
     state: DefinitionState
-    """Of its newest version; DRAFT where there is none."""
+    """Of its newest version that is not deleted; where there is none, DRAFT, or DELETED without a draft."""
     published_version: int
     """0: none."""
     latest_version: int
@@ -135,7 +135,7 @@ class Definitions:
         return await self._summary(await self._head(tenant, definition_id))
 
     async def get(self, tenant: str, definition_id: str, version: int = 0, *, draft: bool = False) -> VersionView:
-        """A version (0: the published one; where none is, the newest) or the draft.
+        """A version (0: the published one; where none is, the newest that is not deleted) or the draft.
 
         Raises Refused: DEFINITION_NOT_FOUND, VERSION_NOT_FOUND, DRAFT_NOT_FOUND, DEFINITION_NOT_PUBLISHED,
         DEFINITION_DELETED.
@@ -145,13 +145,13 @@ class Definitions:
             return _draft(head)
         if head.state and not version:
             raise deleted(definition_id)
-        number = version or head.published or head.latest
-        if not number:
+        number = version or head.published or _newest(head)
+        if not number and not head.latest:
             message = f"definition {definition_id!r} has never been published; it has a draft only"
             raise Refused(_refusal(Kind.STATE, "DEFINITION_NOT_PUBLISHED", message, definition_id))
         stored = await self._store.definition_version(tenant, definition_id, number)
         if stored is None or number in head.gone:
-            raise version_not_found(definition_id, number)
+            raise version_not_found(definition_id, number or head.latest)
         return _version(head, stored)
 
     async def summaries(
@@ -160,7 +160,7 @@ class Definitions:
         """One page by id, after this one; shorter than `limit`: the last one. `state` None: all but deleted ones."""
         found: list[Summary] = []
         async for head in self._heads(tenant, after, prefix):
-            stands = _state(head, head.latest)
+            stands = _state(head, _newest(head))
             if stands is state or (state is None and stands is not DefinitionState.DELETED):
                 found.append(await self._summary(head))
             if len(found) == limit:
@@ -273,14 +273,14 @@ class Definitions:
         return head
 
     async def _summary(self, head: DefinitionHead) -> Summary:
-        content = head.draft
-        if head.latest:
-            stored = await self._store.definition_version(head.tenant, head.definition_id, head.latest)
+        content, newest = head.draft, _newest(head)
+        if newest:
+            stored = await self._store.definition_version(head.tenant, head.definition_id, newest)
             content = stored.content if stored is not None else content
         return Summary(
             definition_id=head.definition_id,
             description=_description(content),
-            state=_state(head, head.latest),
+            state=_state(head, newest),
             published_version=head.published,
             latest_version=head.latest,
             has_draft=head.draft is not None,
@@ -311,16 +311,23 @@ def _description(content: bytes | None) -> str:
     return msgspec.json.decode(content, type=_Described).description if content is not None else ""
 
 
+def _newest(head: DefinitionHead) -> int:
+    """The newest version that is not deleted; 0: there is none."""
+    gone = set(head.gone)
+    return next((version for version in range(head.latest, 0, -1) if version not in gone), 0)
+
+
 def _state(head: DefinitionHead, version: int) -> DefinitionState:
+    """Where a version stands, or (0) a definition that has none."""
     if head.state:
         return DefinitionState(head.state)
     if version in head.gone:
-        return DefinitionState.DRAFT if version == head.latest and head.draft is not None else DefinitionState.DELETED
+        return DefinitionState.DELETED
     if version == 0:
-        return DefinitionState.DRAFT
+        return DefinitionState.DRAFT if head.draft is not None or not head.latest else DefinitionState.DELETED
     if version == head.published:
         return DefinitionState.PUBLISHED
-    retracted = head.published == 0 and version == head.latest
+    retracted = head.published == 0 and version == _newest(head)
     return DefinitionState.RETRACTED if retracted else DefinitionState.SUPERSEDED
 
 

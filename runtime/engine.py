@@ -4,6 +4,7 @@
             ─ Journal ─ Store                            appends in, commits out
             ─ Dispatcher ─ worker sessions               effects of commits in, tasks out
             ─ Timers, Feeds, Catalog                     listeners of commits, too
+            ─ TenantFeeds, Subscriptions                 what is committed, told to whoever follows a tenant
             ─ EventBus, Outbox                           events in; starts and offers in one commit
             ─ Schedules                                  slots in, starts out
             ─ Publishing, Drafting, Retracting, ...      the lifecycle chains
@@ -18,6 +19,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncGenerator, Callable, Container, Sequence
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from pathlib import Path
 
 from .alarms import Alarms
@@ -33,7 +35,10 @@ from .event_expansion import EventExpander
 from .executions import Executions, Parts
 from .feeds import Feeds
 from .firing import Firings
+from .forking import Forking
 from .handlers import Operations
+from .histories import Histories
+from .history_imports import HistoryImports
 from .jobs import Jobs
 from .journal import Journal
 from .lifecycle.batching import Batching
@@ -48,10 +53,12 @@ from .lifecycle.recording import Origin
 from .lifecycle.retracting import Retract, RetractAnswer, Retracting
 from .lifecycle.reverting import Revert, Reverting
 from .listeners import Listeners
+from .listings import Listings
 from .local_worker import LocalWorker
 from .offers import Offers
 from .outbox import Outbox
 from .ports import Clock, Ids, Store
+from .positions import Positions
 from .requests import Caller
 from .rows import Counts, ExecutionRef, StoreInfo
 from .schedules import Schedules
@@ -59,10 +66,12 @@ from .settings import Settings
 from .slot_decisions import SlotDecisions
 from .stores.memory import MemoryStore
 from .stores.sqlite import SqliteStore
+from .subscriptions import Subscriptions
 from .supervisor import Supervisor
 from .suspects import Suspects
 from .tasks import DispatcherSettings, QueueInfo, WorkerInfo
 from .telemetry import Telemetry
+from .tenant_feeds import TenantFeeds
 from .timers import Timers
 from .trigger_rows import JobKind
 from .triggers import Triggers
@@ -125,8 +134,12 @@ class Runtime(Executions):
         )
         self.timers = Timers(store=store, clock=clock, alarms=self.alarms, offers=offers, premature=self._premature)
         self.feeds = Feeds(store, settings)
+        self.listings = Listings(store, info, settings)
+        self._open_feeds()
         self._open_lifecycle(stages)
         self._open_triggers(telemetry)
+        self._open_histories()
+        self._open_forking()
         if telemetry is not None:
             telemetry.watch(self)
             self.catalog.observe(telemetry.meter)
@@ -145,10 +158,17 @@ class Runtime(Executions):
             )
         )
 
+    def _open_feeds(self) -> None:
+        """The feeds of whole tenants: watched, or pulled from by subscriptions."""
+        self.tenant_feeds = TenantFeeds(self.store, self.settings, self.feeds.seats, Positions(self.info))
+        self.subscriptions = Subscriptions(self.store, self.journal, self.tenant_feeds, self.clock, self.settings)
+
     def _open_lifecycle(self, stages: Sequence[UserStage]) -> None:
         """The chains, and what goes on after them in the background."""
         known = (self.store, self.journal, self.catalog, self.clock)
-        self.jobs = Jobs(self.store, self.clock)
+        seconds_max = self.settings.stage_seconds_max
+        stages = [replace(stage, seconds_max=seconds_max) for stage in stages]
+        self.jobs = Jobs(self.store, self.journal, self.clock, self.settings.jobs_kept_seconds)
         self.publishing = Publishing(*known, event_triggers_max=self.settings.event_triggers_max, user_stages=stages)
         self.drafting = Drafting(*known, user_stages=stages)
         self.retracting = Retracting(*known, user_stages=stages)
@@ -162,6 +182,17 @@ class Runtime(Executions):
 
     async def _cancel_for_good(self, ref: ExecutionRef, reason: str) -> None:
         await self.supervisor.ask(ref, Cancel(reason))
+
+    def _open_histories(self) -> None:
+        self.histories = Histories(
+            store=self.store,
+            journal=self.journal,
+            living=self.supervisor,
+            plans=self.catalog,
+            pages=self.feeds,
+            clock=self.clock,
+            settings=self.settings,
+        )
 
     def _open_triggers(self, telemetry: Telemetry | None) -> None:
         """Published events and schedules: both start executions outside any actor."""
@@ -203,6 +234,20 @@ class Runtime(Executions):
             ids=self.ids,
             settings=self.settings,
         )
+
+    def _open_forking(self) -> None:
+        """Executions that begin as another one was."""
+        self.forking = Forking(
+            store=self.store,
+            journal=self.journal,
+            catalog=self.catalog,
+            clock=self.clock,
+            ids=self.ids,
+            settings=self.settings,
+            adopt=self.supervisor.adopt,
+            look=self.supervisor.view,
+        )
+        self.history_imports = HistoryImports(self.store, self.forking, self.clock, self.settings)
 
     @classmethod
     @asynccontextmanager
@@ -249,7 +294,7 @@ class Runtime(Executions):
     async def start_up(self) -> None:
         """Take up what is open: costs O(open work), not O(executions)."""
         parts = (self.dispatcher, self.timers, self.catalog, self.listeners, self.supervisor, self.feeds)
-        for listener in (*parts, self.outbox, self.schedules, self.jobs):
+        for listener in (*parts, self.tenant_feeds, self.outbox, self.schedules, self.jobs):
             self.journal.subscribe(listener.committed)
         self.suspects.open()
         self.alarms.start()
@@ -272,6 +317,7 @@ class Runtime(Executions):
         """Hand out no more tasks, end the watches, and wait for answers that are under way; False: time was up."""
         self.dispatcher.drain()
         self.feeds.close()
+        self.tenant_feeds.close()
         deadline = self.clock.monotonic() + deadline_seconds
         while self.dispatcher.answers_in_flight or self.supervisor.busy:
             if self.clock.monotonic() >= deadline:
@@ -282,6 +328,7 @@ class Runtime(Executions):
     async def close(self) -> None:
         """Stop in order: no new work, then the turns under way, then the journal, then the store."""
         self.feeds.close()
+        self.tenant_feeds.close()
         for worker in self._workers:
             worker.cancel()
         await asyncio.gather(*self._workers, return_exceptions=True)

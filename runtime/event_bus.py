@@ -22,7 +22,7 @@ import msgspec
 
 from .actor import Writer
 from .batch import request_reused
-from .births import Birth, Births
+from .births import Birth, Births, outcome_of
 from .core.commands import KEY_LINE, Origin, Start
 from .core.expressions import ExpressionError
 from .core.refusals import Kind, Refusal, Refused
@@ -227,18 +227,13 @@ class EventBus:
 
     async def _commit(self, event: _Event, decided: _Decided) -> Outcome:
         """Write the acceptance. Executions that it starts are taken over also where the caller has given up."""
-        births = decided.births
 
-        def take_over(written: asyncio.Future[Outcome]) -> None:
-            outcome = None if written.cancelled() or written.exception() is not None else written.result()
-            if isinstance(outcome, Committed):
-                for (_, birth), start in zip(births, outcome.starts, strict=True):
-                    if isinstance(start, Committed):
-                        self._births.adopt(birth, start)
+        def take_over(accepted: Committed) -> None:
+            for (_, birth), start in zip(decided.births, accepted.starts, strict=True):
+                if isinstance(start, Committed):
+                    self._births.adopt(birth, start)
 
-        written = asyncio.ensure_future(self._journal.write(self._acceptance(event, decided)))
-        written.add_done_callback(take_over)
-        return await asyncio.shield(written)
+        return await outcome_of(self._journal.write(self._acceptance(event, decided)), take_over)
 
     def _acceptance(self, event: _Event, decided: _Decided) -> EventAcceptance:
         caller, settings, now = event.caller, self._settings, self._clock.now()

@@ -16,7 +16,15 @@ from .actor import Writer
 from .core.refusals import Kind, Refusal, Refused
 from .ports import Clock
 from .settings import Settings
-from .trigger_rows import EventExpansion, ExpansionCursor, JobRow, JobState, WaitRow
+from .trigger_rows import (
+    OFFERED_BYTES_MAX,
+    EventExpansion,
+    ExpansionCursor,
+    JobRow,
+    JobState,
+    WaitRow,
+    offers_within,
+)
 from .writes import Lost
 
 
@@ -42,7 +50,8 @@ class EventExpander:
         from the stored row."""
         while job.state is JobState.RUNNING:
             cursor = msgspec.json.decode(job.cursor, type=ExpansionCursor)
-            limit = self._settings.event_offers_max
+            fitting = offers_within(OFFERED_BYTES_MAX, cursor.payload.encode())
+            limit = min(self._settings.event_offers_max, fitting)
             waits = await self._store.waits(job.tenant, cursor.name, cursor.key, cursor.after, cursor.until, limit)
             job = self._moved_on(job, cursor, waits, last=len(waits) < limit)
             await self._commit(job, cursor, waits)

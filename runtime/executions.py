@@ -15,13 +15,24 @@ import msgspec
 from .actor import Writer
 from .batch import not_found, request_reused
 from .catalog import Catalog, Published
-from .core.commands import KEY_LINE, Cancel, Command, Join, Resolve, ResolveAction, Start, Submit, Terminate
+from .core.commands import (
+    KEY_LINE,
+    TRIGGER_LINE,
+    Cancel,
+    Command,
+    Join,
+    Resolve,
+    ResolveAction,
+    Start,
+    Submit,
+    Terminate,
+)
 from .core.failures import Failure
 from .core.refusals import Kind, Refusal, Refused
+from .core.state import Status
 from .core.values import Value
 from .dispatcher import Dispatcher
 from .feeds import Feeds, HistoryEvent
-from .listing import PageTokens, parse_filter, scope_of
 from .ports import Clock, Ids, Store
 from .requests import (
     Caller,
@@ -47,7 +58,7 @@ from .rows import (
 )
 from .settings import Settings
 from .supervisor import Supervisor
-from .views import ExecutionView, IncidentView, basic_view
+from .views import ExecutionView, IncidentView
 from .writes import Committed, Lost, Outcome, Why
 
 POISON_SHOWN_MAX = 100
@@ -83,14 +94,6 @@ class Enqueued(msgspec.Struct, frozen=True):
     event_id: str
     duplicate: bool
     accepted_at: int
-
-
-class Page(msgspec.Struct, frozen=True):
-    """One page of a listing."""
-
-    items: list[ExecutionView]
-    next_page_token: str
-    """Empty: there is no more."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -347,6 +350,8 @@ class Executions:
         """One execution as it is now; `full` shows its open steps and who works on them."""
         check_id("execution_id", execution_id)
         view = await self._parts.supervisor.view(ExecutionRef(caller.tenant, execution_id), full)
+        if view.status is Status.PENDING:
+            view = await self._in_line(view)
         if not full:
             return view
         incidents = view.incidents + await self._poison(caller, execution_id)
@@ -356,6 +361,13 @@ class Executions:
             incidents=incidents,
             incident_count=len(incidents),
         )
+
+    async def _in_line(self, view: ExecutionView) -> ExecutionView:
+        """With the execution that it waits for now: the one that it was accepted behind may have ended."""
+        origin = view.origin
+        line = TRIGGER_LINE + origin.trigger_id if origin is not None else KEY_LINE + view.unique_key
+        front = await self._parts.store.line(view.ref.tenant, view.definition_id, line, 1)
+        return msgspec.structs.replace(view, behind=front[0].execution_id if front else "")
 
     async def _poison(self, caller: Caller, execution_id: str) -> tuple[IncidentView, ...]:
         """What broke the execution: it stands beside the state, for an actor that cannot decide cannot record it."""
@@ -383,20 +395,6 @@ class Executions:
                 return None
         finally:
             supervisor.forget_end(ref, ended)
-
-    async def list(self, caller: Caller, filter_text: str = "", page_size: int = 0, page_token: str = "") -> Page:
-        """One page of executions, newest first, without their payloads."""
-        limit = min(page_size or 100, self._parts.settings.page_items_max)
-        if limit < 0:
-            raise invalid("page_size", "is below 0")
-        query = parse_filter(filter_text, caller.tenant)
-        scope = scope_of("ListExecutions", caller.tenant, filter_text)
-        tokens = PageTokens(self._parts.info.secret)
-        before = tokens.number(scope, page_token)
-        records = await self._parts.store.executions(msgspec.structs.replace(query, before_key=before, limit=limit + 1))
-        more = len(records) > limit
-        token = tokens.make(scope, str(records[limit - 1].key)) if more else ""
-        return Page([basic_view(record) for record in records[:limit]], token)
 
     async def _record(self, caller: Caller, execution_id: str) -> ExecutionRecord:
         check_id("execution_id", execution_id)

@@ -8,8 +8,10 @@ from typing import Any
 
 import msgspec
 
+from .causes import BY, name_of
 from .core import events as ev
 from .core.refusals import Kind, Refusal, Refused
+from .core.upcasts import plain_name
 from .ports import Store
 from .rows import ExecutionAppend, ExecutionRef, StoredEvent
 from .settings import Settings
@@ -27,26 +29,54 @@ class HistoryEvent(msgspec.Struct, frozen=True):
     user_id: str
     trace: str
     request_id: str
+    command: str = ""
+    """What led to it; empty: not known."""
 
     @property
     def event_type(self) -> str:
         """What it is about."""
-        return ev.category(self.stored.name)
+        return ev.category(plain_name(self.stored.name))
 
     @property
     def is_last(self) -> bool:
         """Whether nothing can follow it."""
-        return self.stored.name in _TERMINAL
+        return plain_name(self.stored.name) in _TERMINAL
+
+
+class Seats:
+    """How many watches are open, of executions and of tenants together."""
+
+    def __init__(self, limit: int) -> None:
+        self._limit = limit
+        self.taken = 0
+
+    def take(self) -> None:
+        """Raises Refused SERVER_BUSY where all are taken."""
+        if self.taken >= self._limit:
+            raise Refused(
+                Refusal(
+                    Kind.BUSY,
+                    "SERVER_BUSY",
+                    f"{self._limit} watches are open already (watchers_max)",
+                    {"limit": str(self._limit)},
+                    retry_after_us=1_000_000,
+                )
+            )
+        self.taken += 1
+
+    def give_back(self) -> None:
+        """A watch has ended."""
+        self.taken -= 1
 
 
 class Feeds:
-    """All watchers of one engine."""
+    """All watchers of single executions."""
 
     def __init__(self, store: Store, settings: Settings) -> None:
         self._store = store
         self._settings = settings
         self._signals: dict[ExecutionRef, set[asyncio.Event]] = {}
-        self._open = 0
+        self.seats = Seats(settings.watchers_max)
         self._closing = False
 
     def committed(self, writes: Sequence[tuple[Write, Committed]]) -> None:
@@ -58,38 +88,29 @@ class Feeds:
                 for signal in self._signals.get(write.ref, ()):
                     signal.set()
 
-    async def history(self, key: int, after: int, limit: int, bytes_max: int) -> list[HistoryEvent]:
-        """One page of events after a sequence."""
+    async def history(
+        self, key: int, after: int, limit: int, bytes_max: int, state: str | None = None
+    ) -> list[HistoryEvent]:
+        """One page of events after a sequence; `state` is the execution's after that one, where the caller knows it."""
         limit = min(limit, self._settings.page_items_max)
         page = await self._store.events(key, after, limit, min(bytes_max, self._settings.page_bytes_max))
-        state = await self._state_at(key, after) if page else ""
-        return _completed(page, state)
-
-    async def _state_at(self, key: int, sequence: int) -> str:
-        """The execution's `state` after this event: looked for backwards, in growing steps."""
-        step, upper = 64, sequence
-        while upper > 0:
-            lower = max(0, upper - step)
-            page = await self._store.events(key, lower, upper - lower, self._settings.page_bytes_max)
-            found = next((event.to_state for event in reversed(page) if event.to_state is not None), None)
-            if found is not None and page and page[-1].sequence >= upper:
-                return found
-            if found is not None:
-                step = max(1, step // 2)
-                continue
-            upper, step = lower, step * 2
-        return "pending"
+        if page and state is None:
+            (before,) = await self._store.before([(key, after + 1)])
+            state = before.state
+        return _completed(page, state or "")
 
     async def watch(self, ref: ExecutionRef, key: int, after: int) -> AsyncIterator[list[HistoryEvent]]:
         """Pages of events as they come, from after a sequence; ends after the execution's last event."""
         signal = self._enter(ref)
-        ended = False
+        ended, state = False, None
         try:
             while not self._closing:
                 signal.clear()
-                page = await self.history(key, after, self._settings.page_items_max, self._settings.page_bytes_max)
+                page = await self.history(
+                    key, after, self._settings.page_items_max, self._settings.page_bytes_max, state
+                )
                 if page:
-                    after = page[-1].stored.sequence
+                    after, state = page[-1].stored.sequence, page[-1].to_state
                     yield page
                     if page[-1].is_last:
                         return
@@ -108,24 +129,13 @@ class Feeds:
         return record is None or record.head.ended_at != 0
 
     def _enter(self, ref: ExecutionRef) -> asyncio.Event:
-        limit = self._settings.watchers_max
-        if self._open >= limit:
-            raise Refused(
-                Refusal(
-                    Kind.BUSY,
-                    "SERVER_BUSY",
-                    f"{limit} watches are open already (watchers_max)",
-                    {"limit": str(limit)},
-                    retry_after_us=1_000_000,
-                )
-            )
+        self.seats.take()
         signal = asyncio.Event()
         self._signals.setdefault(ref, set()).add(signal)
-        self._open += 1
         return signal
 
     def _leave(self, ref: ExecutionRef, signal: asyncio.Event) -> None:
-        self._open -= 1
+        self.seats.give_back()
         signals = self._signals[ref]
         signals.discard(signal)
         if not signals:
@@ -154,6 +164,7 @@ def _completed(page: list[StoredEvent], state: str) -> list[HistoryEvent]:
                 user_id=context.get("user", ""),
                 trace=context.get("trace", ""),
                 request_id=context.get("request", ""),
+                command=name_of(context.get(BY, "")),
             )
         )
         state = to_state

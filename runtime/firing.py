@@ -16,9 +16,9 @@ from collections.abc import Awaitable
 from dataclasses import dataclass
 from typing import Final, NamedTuple, Protocol
 
-from .births import Birth
+from .births import Birth, outcome_of
 from .catalog import Catalog, Published
-from .core.commands import KEY_LINE, Origin, Start
+from .core.commands import KEY_LINE, TRIGGER_LINE, Origin, Start
 from .core.definition import Overlap
 from .core.plan import Plan, ScheduleSource, TriggerPlan
 from .core.refusals import Kind, Refusal, Refused
@@ -178,9 +178,9 @@ class Firings:
         behind = ""
         for _ in range(PLACES_MAX):
             birth = self._birth(wish, behind)
-            outcome = await self._write(wish.target, wish.ref.tenant, birth.append, wish.step)
+            outcome = await self._commit(wish, birth)
             if isinstance(outcome, Committed):
-                return self._begun(birth, outcome)
+                return Fired(Result.STARTED if _started(outcome) is not None else Result.EXISTED)
             place = await self._place(wish, behind, outcome)
             if isinstance(place, Fired):
                 return place
@@ -245,12 +245,14 @@ class Firings:
             TriggerFiring(tenant, guard.definition_id, target.trigger.id, self._clock.now(), guard, start, step)
         )
 
-    def _begun(self, birth: Birth, outcome: Committed) -> Fired:
-        started = next(iter(outcome.starts), None)
-        if not isinstance(started, Committed):
-            return Fired(Result.EXISTED)
-        self._births.adopt(birth, started)
-        return Fired(Result.STARTED)
+    async def _commit(self, wish: Wish, birth: Birth) -> Outcome:
+        """Write the firing. The execution is taken over also where the caller has given up."""
+
+        def take_over(fired: Committed) -> None:
+            if (start := _started(fired)) is not None:
+                self._births.adopt(birth, start)
+
+        return await outcome_of(self._write(wish.target, wish.ref.tenant, birth.append, wish.step), take_over)
 
     async def _place(self, wish: Wish, behind: str, lost: Lost) -> Fired | str:
         """What a lost firing means; a text: try again, behind the execution with this id (empty: in front)."""
@@ -287,12 +289,18 @@ _MOVED_ON: Final = frozenset({Why.SEQUENCE, Why.REVISION})
 
 def line_of(trigger_id: str) -> str:
     """The line of a trigger's executions."""
-    return f"trigger:{trigger_id}"
+    return TRIGGER_LINE + trigger_id
 
 
 def slot_execution_id(definition_id: str, trigger_id: str, slot: int) -> str:
     """The id of the one execution that a slot starts."""
     return f"{definition_id}-{trigger_id}-{slot_name(slot)}"
+
+
+def _started(fired: Committed) -> Committed | None:
+    """The start that a firing has made; None: the execution was there before."""
+    start = next(iter(fired.starts), None)
+    return start if isinstance(start, Committed) else None
 
 
 def _not_taken(lost: Lost) -> Refused:

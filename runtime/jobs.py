@@ -4,6 +4,7 @@
 - A handler runs a job to its end and writes its progress itself, the end included. One that raises, or returns before
   the row says that the job has ended, is called again after a pause with the row as it is then.
 - Whatever stops a handler, also the end of the process, loses nothing: the next call goes on from the row.
+- A job may be read for some time after its end. Those whose time is over go when another ends, and at start.
 """
 
 from __future__ import annotations
@@ -16,8 +17,8 @@ from typing import Final, Protocol, TypeAlias
 from .core.refusals import Kind, Refusal, Refused
 from .lifecycle_rows import LifecycleChange
 from .ports import Clock
-from .trigger_rows import EventAcceptance, JobKind, JobRow, JobState
-from .writes import Committed, Write
+from .trigger_rows import EventAcceptance, EventExpansion, ForgetJobs, JobKind, JobRow, JobState, JobUpdate
+from .writes import Committed, Outcome, Write
 
 log = logging.getLogger(__name__)
 
@@ -44,14 +45,26 @@ class JobReads(Protocol):
         ...
 
 
+class Writer(Protocol):
+    """Where writes go: the journal."""
+
+    def write(self, write: Write) -> Awaitable[Outcome]:
+        """Commit, and say what became of it; raises Refused while the disk is full."""
+        ...
+
+
 class Jobs:
     """Runs what is open, and tells of what was."""
 
-    def __init__(self, store: JobReads, clock: Clock) -> None:
+    def __init__(self, store: JobReads, journal: Writer, clock: Clock, kept_seconds: int) -> None:
+        """`kept_seconds`: how long a job may be read after its end."""
         self._store = store
+        self._journal = journal
         self._clock = clock
+        self._kept_us = kept_seconds * 1_000_000
         self._handlers: dict[JobKind, Handler] = {}
         self._running: dict[tuple[str, str], asyncio.Task[None]] = {}
+        self._forgetting: asyncio.Task[None] | None = None
         self._closed = False
 
     def register(self, kind: JobKind, handler: Handler) -> None:
@@ -62,20 +75,23 @@ class Jobs:
         """Take up what was open when the process ended."""
         for job in await self._store.open_jobs():
             self._take_up(job.tenant, job.job_id)
+        self._forget()
 
     def committed(self, writes: Sequence[tuple[Write, Committed]]) -> None:
         """The journal's listener: take up the jobs that commits begin."""
         for write, committed in writes:
-            if isinstance(write, LifecycleChange):
-                if write.job is not None and write.job.state is JobState.RUNNING:
-                    self._take_up(write.tenant, write.job.job_id)
-            elif isinstance(write, EventAcceptance) and committed.event is not None and committed.event.job_id:
+            if isinstance(write, LifecycleChange | JobUpdate | EventExpansion):
+                if write.job is not None and write.job.ended_at:
+                    self._forget()
+                elif write.job is not None:
+                    self._take_up(write.job.tenant, write.job.job_id)
+            elif type(write) is EventAcceptance and committed.event is not None and committed.event.job_id:
                 self._take_up(write.tenant, committed.event.job_id)
 
     async def close(self) -> None:
         """Let go of everything; what is open goes on after the next start."""
         self._closed = True
-        running = tuple(self._running.values())
+        running = (*self._running.values(), *([self._forgetting] if self._forgetting is not None else []))
         for task in running:
             task.cancel()
         await asyncio.gather(*running, return_exceptions=True)
@@ -99,6 +115,19 @@ class Jobs:
         task = asyncio.get_running_loop().create_task(self._run(tenant, job_id), name=f"callboard-job-{job_id}")
         self._running[place] = task
         task.add_done_callback(lambda _: self._running.pop(place, None))
+
+    def _forget(self) -> None:
+        """Let jobs go whose time is over: a few, for there is no hurry."""
+        if not self._closed and self._forgetting is None:
+            self._forgetting = asyncio.get_running_loop().create_task(self._forget_some(), name="callboard-old-jobs")
+
+    async def _forget_some(self) -> None:
+        try:
+            await self._journal.write(ForgetJobs(self._clock.now() - self._kept_us))
+        except Refused as refused:
+            log.info("old jobs stay until the next one ends: %s", refused.refusal.message)
+        finally:
+            self._forgetting = None
 
     async def _run(self, tenant: str, job_id: str) -> None:
         pause = FIRST_SECONDS

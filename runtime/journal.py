@@ -22,7 +22,7 @@ from .core.refusals import Kind, Refusal, Refused
 from .lifecycle_rows import LifecycleChange
 from .ports import Clock, StorageFailedError, StorageFullError
 from .rows import ExecutionAppend, InboxInsert
-from .trigger_rows import EventAcceptance, TriggerFiring
+from .trigger_rows import EventAcceptance, EventExpansion, TriggerFiring, offer_bytes
 from .writes import Committed, Outcome, Write
 
 _LOG = logging.getLogger(__name__)
@@ -260,7 +260,11 @@ def _bytes_of(write: Write) -> int:
                 for change in write.changes
             )
         case EventAcceptance():
-            return len(write.payload) * (1 + len(write.starts))
+            return len(write.payload) + sum(_bytes_of(start.append) for start in write.starts)
+        case TriggerFiring():
+            return _bytes_of(write.start) if write.start is not None else 0
+        case EventExpansion():
+            return len(write.offers) * offer_bytes(write.payload)
         case _:
             return 0
 

@@ -61,7 +61,11 @@ class DefinitionHead(msgspec.Struct, frozen=True):
 
 
 class DefinitionChange(msgspec.Struct, frozen=True):
-    """What becomes of one definition. Lost: SEQUENCE, LISTENERS, IN_USE."""
+    """What becomes of one definition. Lost: SEQUENCE, LISTENERS, IN_USE.
+
+    Without events the definition stays as it is, its revision included: what is expected is checked all the same, and
+    versions that have gone may be purged.
+    """
 
     tenant: str
     definition_id: str

@@ -8,7 +8,7 @@ the tree means is the reader's part (core/reader.py).
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, NoReturn
 
@@ -21,14 +21,20 @@ from .json_text import read_json, whole_number
 _LOADER: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 """The C parser where PyYAML was built with it."""
 
-_NULL = {"", "~", "null", "Null", "NULL"}
-_BOOLEANS = {"true": True, "True": True, "TRUE": True, "false": False, "False": False, "FALSE": False}
+_WORDS: dict[str, None | bool] = {
+    **dict.fromkeys(("", "~", "null", "Null", "NULL")),
+    **dict.fromkeys(("true", "True", "TRUE"), True),
+    **dict.fromkeys(("false", "False", "FALSE"), False),
+}
+_NUMBER_START = frozenset("+-.0123456789")
 _INTEGER = re.compile(r"[-+]?[0-9]+")
 _OCTAL = re.compile(r"0o[0-7]+")
 _HEXADECIMAL = re.compile(r"0x[0-9a-fA-F]+")
 _FLOAT = re.compile(r"[-+]?(\.[0-9]+|[0-9]+(\.[0-9]*)?)([eE][-+]?[0-9]+)?")
 _INFINITE = re.compile(r"[-+]?\.(inf|Inf|INF)")
 _NO_NUMBER = {".nan", ".NaN", ".NAN"}
+_NO_KEYS: Mapping[str, Place] = {}
+"""Those of every scalar."""
 _JSON_START = re.compile(r'\s*(\{\s*["}]|\[\s*[\[{"\]])')
 
 
@@ -93,17 +99,24 @@ class _YamlText:
         self._aliases = 0
         self._nodes = 0
         self._root: Node | None = None
+        self._documents = 0
         self._found: list[Violation] = []
 
     def document(self) -> Node:
         """The one document of the text."""
-        documents = 0
+        takes: dict[type, Callable[[Any], None]] = {
+            yaml.ScalarEvent: self._scalar,
+            yaml.AliasEvent: self._alias,
+            yaml.SequenceStartEvent: self._begin,
+            yaml.MappingStartEvent: self._begin,
+            yaml.SequenceEndEvent: self._end,
+            yaml.MappingEndEvent: self._end,
+            yaml.DocumentStartEvent: self._begin_document,
+        }
         for event in self._events():
-            if isinstance(event, yaml.DocumentStartEvent):
-                documents += 1
-                self._check_document(event, documents)
-            else:
-                self._take(event)
+            take = takes.get(event.__class__)
+            if take is not None:
+                take(event)
         if self._found:
             raise refused_tree(self._found)
         return self._root or Node(None, 1, 1)
@@ -130,53 +143,42 @@ class _YamlText:
         before = self._text.encode()[: int(position or 0)].decode(errors="ignore")
         return Place(before.count("\n") + 1, len(before) - before.rfind("\n"))
 
-    def _check_document(self, event: Any, documents: int) -> None:
+    def _begin_document(self, event: Any) -> None:
         place = _place(event.start_mark)
-        if documents > 1:
+        self._documents += 1
+        if self._documents > 1:
             self._refuse(place, "a second document begins here; a source text holds one definition", "SYNTAX")
         if event.version == (1, 1):
             self._refuse(place, "this is read as YAML 1.2, not 1.1; take the %YAML line out", "SYNTAX")
-
-    def _take(self, event: Any) -> None:
-        match event:
-            case yaml.ScalarEvent():
-                self._scalar(event)
-            case yaml.AliasEvent():
-                self._alias(event)
-            case yaml.SequenceStartEvent() | yaml.MappingStartEvent():
-                self._begin(event)
-            case yaml.SequenceEndEvent() | yaml.MappingEndEvent():
-                self._end()
-            case _:
-                pass
 
     def _begin(self, event: Any) -> None:
         place = _place(event.start_mark)
         self._no_tag(event)
         if self._wants_key():
             self._refuse(place, "a key must be plain text, not a list or an object", "INVALID_KEY")
-        self._count(1, 0, place)
+        self._count(1, 0, event)
         self._open.append(_Open(place, event.anchor, [] if isinstance(event, yaml.SequenceStartEvent) else None))
         if event.anchor:
             self._anchors.pop(event.anchor, None)
 
-    def _end(self) -> None:
+    def _end(self, _event: Any) -> None:
         ended = self._open.pop()
         value: Tree = ended.fields if ended.entries is None else ended.entries
-        self._put(Node(value, *ended.place, keys=ended.keys), ended.anchor, ended.size, ended.height)
+        self._put(Node(value, *ended.place, None, ended.keys), ended.anchor, ended.size, ended.height)
 
     def _scalar(self, event: Any) -> None:
-        place = _place(event.start_mark)
         self._no_tag(event)
-        if not whole_unicode(event.value):
-            self._refuse(place, "half of a surrogate pair is no character", "INVALID_TEXT")
+        text: str = event.value
+        mark = event.start_mark
+        if not whole_unicode(text):
+            self._refuse(_place(mark), "half of a surrogate pair is no character", "INVALID_TEXT")
         if self._wants_key():
-            self._key(event, place)
+            self._key(event, _place(mark))
             return
-        self._count(1, 0, place)
-        plain = not event.style
-        value = _resolve(event.value) if plain else event.value
-        self._put(Node(value, *place, text=event.value, inside=self._inside(event, place)), event.anchor, 1, 0)
+        self._count(1, 0, event)
+        value = text if event.style else _resolve(text)
+        node = Node(value, mark.line + 1, mark.column + 1, text, _NO_KEYS, self._inside(event))
+        self._put(node, event.anchor, 1, 0)
 
     def _alias(self, event: Any) -> None:
         place = _place(event.start_mark)
@@ -190,7 +192,7 @@ class _YamlText:
             inside = any(scope.anchor == event.anchor for scope in self._open)
             reason = "stands inside what it names" if inside else "names no anchor before it"
             self._refuse(place, f"the alias *{event.anchor} {reason}", "INVALID_ALIAS")
-        self._count(known.size, known.height, place)
+        self._count(known.size, known.height, event)
         self._put(known.node, None, known.size, known.height)
 
     def _wants_key(self) -> bool:
@@ -219,32 +221,37 @@ class _YamlText:
             return
         scope = self._open[-1]
         scope.size += size
-        scope.height = max(scope.height, height + 1)
+        if height >= scope.height:
+            scope.height = height + 1
         if scope.entries is not None:
             scope.entries.append(node)
         elif scope.key is not None:
             scope.fields[scope.key] = node
             scope.key = None
 
-    def _count(self, size: int, height: int, place: Place) -> None:
+    def _count(self, size: int, height: int, event: Any) -> None:
         self._nodes += size
         if self._nodes > self._limits.definition_nodes_max:
-            self._refuse(place, f"more than definition_nodes_max = {self._limits.definition_nodes_max} values", "LIMIT")
+            message = f"more than definition_nodes_max = {self._limits.definition_nodes_max} values"
+            self._refuse(_place(event.start_mark), message, "LIMIT")
         if len(self._open) + height >= self._limits.definition_depth_max:
+            place = _place(event.start_mark)
             self._refuse(place, f"deeper than definition_depth_max = {self._limits.definition_depth_max}", "LIMIT")
 
     def _no_tag(self, event: Any) -> None:
         if event.tag is not None:
             self._note(_place(event.start_mark), f"tags ({event.tag}) are not part of the file form", "TAG")
 
-    def _inside(self, event: Any, place: Place) -> Inside | None:
+    def _inside(self, event: Any) -> Inside | None:
         """Where the scalar's own text begins, as far as it stands in the source as it is."""
+        mark = event.start_mark
         if event.style in ("|", ">"):
-            return self._inside_block(event, place)
-        begin = event.start_mark.index + (1 if event.style else 0)
+            return self._inside_block(event, _place(mark))
+        quote = 1 if event.style else 0
+        begin = mark.index + quote
         if self._text[begin : begin + len(event.value)] != event.value:
             return None
-        return Inside(place.line, place.column + (1 if event.style else 0), 0)
+        return Inside(mark.line + 1, mark.column + 1 + quote, 0)
 
     def _inside_block(self, event: Any, place: Place) -> Inside | None:
         own = event.value.split("\n")
@@ -271,10 +278,10 @@ def _place(mark: Any) -> Place:
 
 def _resolve(text: str) -> Tree:
     """What a plain scalar means by YAML 1.2's core schema."""
-    if text in _NULL:
-        return None
-    if text in _BOOLEANS:
-        return _BOOLEANS[text]
+    if text in _WORDS:
+        return _WORDS[text]
+    if text[0] not in _NUMBER_START:
+        return text
     if _INTEGER.fullmatch(text):
         return whole_number(text)
     if _OCTAL.fullmatch(text):

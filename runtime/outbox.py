@@ -5,6 +5,8 @@ Rules
   what it emits, in one commit: nothing is lost by stopping at any moment, and nothing is accepted twice.
 - Rows are read in the order of their ids, which is that of the commits, and held in memory up to a bound. Of one sender
   one is on its way at a time, in order; senders do not wait for each other.
+- Of one tenant no more are held than its share: the rest is passed over and read again when there is room for it, so
+  that a flood of one tenant (executions that start each other without end) holds up no other.
 - A refusal that time cures (a full disk, a draining server, a lost race) is tried again after growing pauses; those
   behind it, of the same sender, wait, so that their order stays.
 - One that fails otherwise, again and again, is set aside: it is logged, and tried only once in a long while; those
@@ -36,7 +38,9 @@ class OutboxSettings(msgspec.Struct, frozen=True):
     """The limits and times of the pump, each with its unit in its name."""
 
     held_max: int = 1_000
-    """Rows in memory, and rows of one page."""
+    """Rows in memory, and rows of one page; beyond it, one of each tenant that has none there."""
+    tenant_held_max: int = 250
+    """Rows of one tenant in memory."""
     delivering_max: int = 64
     """Rows on their way at one time."""
     tries_max: int = 6
@@ -50,8 +54,8 @@ class OutboxSettings(msgspec.Struct, frozen=True):
 class OutboxSource(Protocol):
     """What is read; a Store has it."""
 
-    async def outbox(self, after: int, limit: int) -> list[OutboxRow]:
-        """Emitted events that have not been accepted yet, by id after this one."""
+    async def outbox(self, after: int, limit: int, tenant: str = "") -> list[OutboxRow]:
+        """Emitted events that have not been accepted yet, by id after this one; of one tenant, where it is given."""
         ...
 
 
@@ -72,6 +76,20 @@ class _Sender:
         self.tries = 0
 
 
+class _Share:
+    """What one tenant has in memory."""
+
+    __slots__ = ("after", "held", "more", "tenant")
+
+    def __init__(self, tenant: str) -> None:
+        self.tenant = tenant
+        self.held = 0
+        self.after = 0
+        """Id of its last row that was taken."""
+        self.more = False
+        """Rows behind that one have been passed over."""
+
+
 class Outbox:
     """The pump. `alarms` must be running for it to try again."""
 
@@ -87,6 +105,10 @@ class Outbox:
         self._ready: deque[_Sender | int] = deque()
         """Whose first row may be delivered; the ids of rows set aside, where it is time for a try."""
         self._held = 0
+        self._shares: dict[str, _Share] = {}
+        """Of the tenants that have rows in memory, or rows that were passed over."""
+        self._behind: dict[str, _Share] = {}
+        """Those of which rows were passed over."""
         self._aside: dict[int, Alarm] = {}
         """Rows set aside, by id, until their next try."""
         self._after = 0
@@ -107,10 +129,9 @@ class Outbox:
 
     def committed(self, writes: Sequence[tuple[Write, Committed]]) -> None:
         """The journal's listener: something was emitted."""
-        for write, _ in writes:
-            if type(write) is ExecutionAppend and any(type(effect) is EmitEvent for effect in write.effects):
-                self._more = True
-        self._read_on()
+        if self._more or _emits(writes):
+            self._more = True
+            self._read_on()
 
     async def close(self) -> None:
         """Deliver nothing more, and return when what is on its way has been answered."""
@@ -125,8 +146,8 @@ class Outbox:
     # Reading
 
     def _read_on(self) -> None:
-        """Read more, if there may be more and there is room for a good part of a page."""
-        if self._running and self._more and self._reader is None and self._held <= self._settings.held_max // 2:
+        """Read more, if there may be more, or there is room for a good part of what was passed over."""
+        if self._running and self._reader is None and (self._more or self._next_share() is not None):
             self._reader = asyncio.get_running_loop().create_task(self._read_again(), name="callboard-outbox")
 
     async def _read_again(self) -> None:
@@ -140,17 +161,67 @@ class Outbox:
             self._reader = None
 
     async def _read(self) -> None:
-        while self._more and self._held < self._settings.held_max:
-            limit = self._settings.held_max - self._held
-            self._more = False  # what is emitted while they are read sets it again
-            rows = await self._store.outbox(self._after, limit)
-            self._more = self._more or len(rows) == limit
-            for row in rows:
-                self._take_up(row)
-            self._go_on()
+        """New rows and those that were passed over, in turns."""
+        while True:
+            if self._more:
+                await self._read_page()
+            share = self._next_share()
+            if share is not None:
+                await self._read_share(share)
+            elif not self._more:
+                return
 
-    def _take_up(self, row: OutboxRow) -> None:
-        self._after = row.id
+    async def _read_page(self) -> None:
+        limit = self._settings.held_max
+        self._more = False  # what is emitted while they are read sets it again
+        rows = await self._store.outbox(self._after, limit)
+        self._more = self._more or len(rows) == limit
+        for row in rows:
+            self._after = row.id
+            share = self._shares.get(row.ref.tenant)
+            if share is None:
+                share = self._shares[row.ref.tenant] = _Share(row.ref.tenant)
+            if share.more or not self._room(share):
+                share.more = True
+                self._behind[share.tenant] = share
+            else:
+                self._take_up(row, share)
+        self._go_on()
+
+    async def _read_share(self, share: _Share) -> None:
+        """What was passed over of one tenant, as far as there is room: not more than the pages have come to."""
+        limit = max(1, self._room(share))
+        rows = await self._store.outbox(share.after, limit, share.tenant)
+        known = [row for row in rows if row.id <= self._after]
+        for row in known:
+            self._take_up(row, share)
+        if len(known) < limit:
+            share.more = False
+        del self._behind[share.tenant]
+        if share.more:
+            self._behind[share.tenant] = share  # at the end: the others come first
+        self._leave(share)
+        self._go_on()
+
+    def _room(self, share: _Share) -> int:
+        """How many more rows of this tenant may be held."""
+        room = min(self._settings.tenant_held_max - share.held, self._settings.held_max - self._held)
+        return max(room, 0 if share.held else 1)
+
+    def _next_share(self) -> _Share | None:
+        """A tenant of which rows were passed over and half of whose share is free."""
+        half = self._settings.tenant_held_max // 2
+        full = self._held > self._settings.held_max // 2
+        return next((each for each in self._behind.values() if not each.held or (each.held <= half and not full)), None)
+
+    def _leave(self, share: _Share) -> None:
+        """A tenant that has nothing any more takes no room."""
+        if not share.held and not share.more:
+            self._shares.pop(share.tenant, None)
+
+    def _take_up(self, row: OutboxRow, share: _Share) -> None:
+        share.after = row.id
+        share.held += 1
         self._held += 1
         sender = self._senders.get(row.key)
         if sender is None:
@@ -191,6 +262,9 @@ class Outbox:
         """The sender's first row is off its hands."""
         row = sender.rows.popleft()
         self._held -= 1
+        share = self._shares[row.ref.tenant]
+        share.held -= 1
+        self._leave(share)
         sender.tries, sender.pause = 0, self._settings.first_seconds
         if sender.rows:
             self._ready.append(sender)
@@ -230,3 +304,13 @@ class Outbox:
             self._set_aside(row_id)
         else:
             del self._aside[row_id]
+
+
+def _emits(writes: Sequence[tuple[Write, Committed]]) -> bool:
+    """Every commit is asked this: it costs next to nothing where nothing is emitted."""
+    for write, _ in writes:
+        if type(write) is ExecutionAppend:
+            for effect in write.effects:
+                if type(effect) is EmitEvent:
+                    return True
+    return False

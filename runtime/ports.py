@@ -10,11 +10,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Protocol
 
+from .feed_rows import Before, FeedBounds, SubscriptionRow, TenantPage
 from .lifecycle_rows import DefinitionEvent, DefinitionHead, DefinitionVersion
+from .listing_rows import CountQuery, CountSlice, ListPage, ListQuery
 from .rows import (
     Counts,
     DeadLetter,
-    ExecutionQuery,
     ExecutionRecord,
     ExecutionRef,
     InboxRow,
@@ -64,13 +65,14 @@ class Store(Protocol):
         """The stored execution with this key, or None."""
         ...
 
-    async def executions(self, query: ExecutionQuery) -> list[ExecutionRecord]:
-        """One page, newest first."""
-        ...
-
     async def events(self, key: int, after: int, limit: int, bytes_max: int) -> list[StoredEvent]:
         """Events after a sequence, at most `limit` and about `bytes_max` (at least one). The context of the first
         one returned is filled in from the event that carries it."""
+        ...
+
+    async def stored_events(self, key: int, after: int, limit: int, bytes_max: int) -> list[StoredEvent]:
+        """The same, exactly as stored: the context is there only on the events that carry it. For long readings, which
+        do not stand in the way of others."""
         ...
 
     async def snapshots(self, key: int) -> list[Snapshot]:
@@ -97,8 +99,8 @@ class Store(Protocol):
         """The timers due first, at most at `until`."""
         ...
 
-    async def inbox(self, key: int, limit: int) -> list[InboxRow]:
-        """The oldest undelivered rows of one execution."""
+    async def inbox(self, key: int, limit: int, events: bool = True) -> list[InboxRow]:
+        """The oldest undelivered rows of one execution; without `events`, those that are no enqueued events."""
         ...
 
     async def inbox_executions(self, after_key: int, limit: int) -> list[tuple[int, ExecutionRef]]:
@@ -180,8 +182,8 @@ class Store(Protocol):
         """The steps that wait for an event of this name and key, by id, after one id and up to another."""
         ...
 
-    async def outbox(self, after: int, limit: int) -> list[OutboxRow]:
-        """Emitted events that have not been accepted yet, by id after this one."""
+    async def outbox(self, after: int, limit: int, tenant: str = "") -> list[OutboxRow]:
+        """Emitted events that have not been accepted yet, by id after this one; of one tenant, where it is given."""
         ...
 
     async def published_event(self, tenant: str, event_id: str, now: int) -> EventOutcome | None:
@@ -202,6 +204,45 @@ class Store(Protocol):
 
     async def revision(self, tenant: str) -> int:
         """The tenant's last revision; 0: nothing was ever published."""
+        ...
+
+    # Listing and counting
+
+    async def listed(self, query: ListQuery) -> ListPage:
+        """Executions in the order asked for; `after` of the answer says where to go on."""
+        ...
+
+    async def counted(self, query: CountQuery) -> CountSlice:
+        """How many executions match in a stretch of keys, the newest first; `before` of the answer says where to go
+        on."""
+        ...
+
+    # Feeds
+
+    async def tenant_events(self, tenant: str, after: int, scan_max: int, limit: int, bytes_max: int) -> TenantPage:
+        """Events of a tenant after a position, by position; at most `limit` and about `bytes_max` (at least one). No
+        more than `scan_max` events are looked at, of whatever tenant, and the answer says how far that was."""
+        ...
+
+    async def feed_bounds(self, tenant: str) -> FeedBounds:
+        """From where to where the feed of a tenant goes."""
+        ...
+
+    async def tenant_count(self, tenant: str, after: int, scan_max: int) -> tuple[int, int]:
+        """How many of the `scan_max` events after a position are the tenant's, and the position of the last of them
+        (where there are none: `after`)."""
+        ...
+
+    async def before(self, places: Sequence[tuple[int, int]]) -> list[Before]:
+        """What holds before the events at these (key, sequence)."""
+        ...
+
+    async def subscription(self, tenant: str, subscription_id: str) -> SubscriptionRow | None:
+        """One subscription, or None."""
+        ...
+
+    async def subscriptions(self, tenant: str, after: str, limit: int) -> list[SubscriptionRow]:
+        """Subscriptions by id, after this one."""
         ...
 
     async def counts(self) -> Counts:

@@ -8,7 +8,7 @@ from __future__ import annotations
 import asyncio
 import hashlib
 from collections.abc import Callable, Mapping
-from typing import Any, Protocol, cast
+from typing import Any, NamedTuple, Protocol, cast
 
 import msgspec
 
@@ -18,12 +18,15 @@ from .core.evolve import evolve
 from .core.failures import TIMEOUT, WORKER_LOST
 from .core.history import event_hash
 from .core.state import State
+from .core.upcasts import UPCASTS, plain_name, stored_name, upcast
 from .core.values import OPAQUE_KEY, encode, revive
 from .rows import ExecutionRef, Snapshot, StoredEvent
 
 SNAPSHOT_FORMAT = 1
 PAGE_EVENTS = 1_000
 PAGE_BYTES = 4 * 1024 * 1024
+SLICE_EVENTS = 250
+"""How many events are applied before others have their turn."""
 
 _MARK = OPAQUE_KEY.encode()
 _EVENT_DECODERS: Mapping[str, msgspec.json.Decoder[ev.Event]] = {
@@ -34,6 +37,11 @@ _STATE_DECODER = msgspec.json.Decoder(State)
 
 class HistoryDamagedError(Exception):
     """A stored history cannot be replayed; the message says where. `verify` shows more."""
+
+    def __init__(self, message: str, sequence: int = 0) -> None:
+        super().__init__(message)
+        self.sequence = sequence
+        """Of the event that cannot be read or applied, or is missing; 0: not known."""
 
 
 class HistorySource(Protocol):
@@ -49,16 +57,25 @@ class HistorySource(Protocol):
 
 
 def read_event(stored: StoredEvent) -> ev.Event:
-    """The event as a value; raises HistoryDamagedError."""
-    decoder = _EVENT_DECODERS.get(stored.name)
-    if decoder is None:
-        raise HistoryDamagedError(f"event {stored.sequence}: this version knows no {stored.name}")
+    """The event as a value, in its current shape; raises HistoryDamagedError."""
+    decoder = None if stored.name in UPCASTS else _EVENT_DECODERS.get(stored.name)
     try:
+        if decoder is None:
+            return _read_shape(stored)
         if _MARK in stored.payload:
             return msgspec.convert(revive(msgspec.json.decode(stored.payload)), ev.TYPES[stored.name])
         return decoder.decode(stored.payload)
-    except msgspec.MsgspecError as error:
-        raise HistoryDamagedError(f"event {stored.sequence}: {error}") from error
+    except (msgspec.MsgspecError, UnicodeDecodeError, ValueError) as error:
+        raise HistoryDamagedError(f"event {stored.sequence}: {error}", stored.sequence) from error
+
+
+def _read_shape(stored: StoredEvent) -> ev.Event:
+    """An event that is stored under the number of its shape, or was before there was another; raises ValueError."""
+    kind = ev.TYPES.get(plain_name(stored.name))
+    if kind is None:
+        raise ValueError(f"this version knows no {stored.name}")
+    fields = cast("dict[str, Any]", revive(msgspec.json.decode(stored.payload, type=dict[str, Any])))
+    return msgspec.convert(upcast(stored.name, fields), kind)
 
 
 def seal(state: State, accepted: Accepted, at: int, context: bytes, tenant: str) -> list[StoredEvent]:
@@ -67,7 +84,7 @@ def seal(state: State, accepted: Accepted, at: int, context: bytes, tenant: str)
     sealed: list[StoredEvent] = []
     for place, event in enumerate(accepted.events):
         sequence += 1
-        name = type(event).__name__
+        name = stored_name(type(event).__name__)
         payload = encode(cast(Any, event))
         to_state = accepted.states.get(place)
         event_id = accepted.event_ids.get(place)
@@ -106,6 +123,50 @@ def read_snapshot(snapshot: Snapshot) -> State | None:
         return None
 
 
+class Beginning(NamedTuple):
+    """Where a replay begins."""
+
+    state: State
+    snapshot: Snapshot | None
+    """None: from zero."""
+    skipped: tuple[Snapshot, ...]
+    """Those that were passed over, as they are damaged or of another format."""
+
+
+async def begin(
+    source: HistorySource, ref: ExecutionRef, key: int, until: int | None, use_snapshots: bool
+) -> Beginning:
+    """The newest good snapshot at or before a sequence (None: the newest), else the state before the first event."""
+    skipped: list[Snapshot] = []
+    for snapshot in await source.snapshots(key) if use_snapshots else ():
+        if until is not None and snapshot.sequence > until:
+            continue
+        if (kept := read_snapshot(snapshot)) is not None:
+            return Beginning(kept, snapshot, tuple(skipped))
+        skipped.append(snapshot)
+    return Beginning(State(execution_id=ref.execution_id), None, tuple(skipped))
+
+
+async def advance(source: HistorySource, key: int, state: State, until: int | None) -> int:
+    """Apply the events up to a sequence (None: all that there are) to a state, and say how many they were. Raises
+    HistoryDamagedError, also where the history ends before."""
+    applied = 0
+    while until is None or state.sequence < until:
+        limit = PAGE_EVENTS if until is None else min(PAGE_EVENTS, until - state.sequence)
+        page = await source.events(key, state.sequence, limit, PAGE_BYTES)
+        for start in range(0, len(page), SLICE_EVENTS):
+            for stored in page[start : start + SLICE_EVENTS]:
+                apply(state, stored)
+            await asyncio.sleep(0)  # a long history must not hold up the others
+        applied += len(page)
+        if not page:
+            break
+    if until is not None and state.sequence < until:
+        missing = state.sequence + 1
+        raise HistoryDamagedError(f"event {missing} is missing: the history ends before event {until}", missing)
+    return applied
+
+
 async def replay(
     source: HistorySource,
     ref: ExecutionRef,
@@ -115,26 +176,11 @@ async def replay(
     use_snapshots: bool = True,
     on_damaged: Callable[[Snapshot], None] = lambda _: None,
 ) -> tuple[State, int]:
-    """The state at a sequence (None: now), and how many events had to be applied for it."""
-    state = State(execution_id=ref.execution_id)
-    for snapshot in await source.snapshots(key) if use_snapshots else ():
-        if until is not None and snapshot.sequence > until:
-            continue
-        if (kept := read_snapshot(snapshot)) is not None:
-            state = kept
-            break
+    """The state at a sequence (None: now), and how many events had to be applied for it. Raises HistoryDamagedError."""
+    beginning = await begin(source, ref, key, until, use_snapshots)
+    for snapshot in beginning.skipped:
         on_damaged(snapshot)
-    applied = 0
-    while until is None or state.sequence < until:
-        limit = PAGE_EVENTS if until is None else min(PAGE_EVENTS, until - state.sequence)
-        page = await source.events(key, state.sequence, limit, PAGE_BYTES)
-        for stored in page:
-            _apply(state, stored)
-        applied += len(page)
-        if len(page) < limit and (not page or page[-1].name in _LAST or len(page) < PAGE_EVENTS // 2):
-            break
-        await asyncio.sleep(0)  # a long history must not hold up the others
-    return state, applied
+    return beginning.state, await advance(source, key, beginning.state, until)
 
 
 async def was_answered(source: HistorySource, key: int, path: str, attempt: int) -> bool:
@@ -145,7 +191,7 @@ async def was_answered(source: HistorySource, key: int, path: str, attempt: int)
     named, after, failed = encode(path), 0, 0
     while page := await source.events(key, after, PAGE_EVENTS, PAGE_BYTES):
         for stored in page:
-            if stored.name not in _ANSWERS or named not in stored.payload:
+            if plain_name(stored.name) not in _ANSWERS or named not in stored.payload:
                 continue
             event = read_event(stored)
             if isinstance(event, ev.StepRetryScheduled):
@@ -165,11 +211,16 @@ _ANSWERS = frozenset(kind.__name__ for kind in (ev.StepCompleted, ev.StepRetrySc
 _NO_ANSWER = frozenset({TIMEOUT, WORKER_LOST})
 """Types of the failures with which the engine ends an attempt itself."""
 
-_LAST = frozenset(kind.__name__ for kind in ev.TERMINAL)
 
-
-def _apply(state: State, stored: StoredEvent) -> None:
+def apply(state: State, stored: StoredEvent) -> None:
+    """Apply the next event; raises HistoryDamagedError, and then the state is of no use."""
     if stored.sequence != state.sequence + 1:
-        raise HistoryDamagedError(f"event {state.sequence + 1} is missing: {stored.sequence} follows")
-    evolve(state, read_event(stored), stored.created_at, stored.event_id or "")
+        missing = state.sequence + 1
+        raise HistoryDamagedError(f"event {missing} is missing: {stored.sequence} follows", missing)
+    event = read_event(stored)
+    try:
+        evolve(state, event, stored.created_at, stored.event_id or "")
+    except Exception as error:  # an event that does not fit may break anything
+        what = f"event {stored.sequence} does not follow from the state before: {type(error).__name__}: {error}"
+        raise HistoryDamagedError(what, stored.sequence) from error
     state.hash = stored.hash

@@ -247,25 +247,6 @@ class TimerRecord(msgspec.Struct, frozen=True):
     due: int
 
 
-class ExecutionQuery(msgspec.Struct, frozen=True):
-    """Which executions to list; every condition that is set must hold."""
-
-    tenant: str
-    statuses: tuple[str, ...] = ()
-    definition_id: str = ""
-    version: int = 0
-    state: str | None = None
-    labels: tuple[tuple[str, str], ...] = ()
-    incident: bool | None = None
-    started_after: int | None = None
-    started_before: int | None = None
-    updated_before: int | None = None
-    updated_after: int | None = None
-    before_key: int = 0
-    """Newest first: only keys below this one (the page's cursor); 0: from the newest."""
-    limit: int = 100
-
-
 class Counts(msgspec.Struct, frozen=True):
     """What the store holds, for GetServerInfo."""
 

@@ -17,7 +17,6 @@ from __future__ import annotations
 import asyncio
 import itertools
 import logging
-from collections import OrderedDict
 from collections.abc import Generator, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from functools import partial
@@ -27,6 +26,7 @@ import msgspec
 
 from .alarms import Alarm, Alarms
 from .core.effects import LeaveLine
+from .fair_queue import FairQueue
 from .firing import line_of
 from .lifecycle_rows import LifecycleChange
 from .ports import Clock
@@ -142,7 +142,7 @@ class Schedules:
         self._settings = settings or ScheduleSettings()
         self._held: dict[_Owner, dict[str, _Schedule]] = {}
         self._count = 0
-        self._due: OrderedDict[_Schedule, None] = OrderedDict()
+        self._due: FairQueue[_Schedule] = FairQueue()
         self._firing: set[asyncio.Task[None]] = set()
         self._stalled: dict[_Line, _Schedule] = {}
         self._covered = -1
@@ -287,7 +287,7 @@ class Schedules:
     # Ringing
 
     def _disarm(self, schedule: _Schedule) -> None:
-        self._due.pop(schedule, None)
+        self._due.discard(schedule.owner.tenant, schedule)
         if schedule.alarm is not None:
             schedule.alarm.cancel()
             schedule.alarm = None
@@ -309,7 +309,7 @@ class Schedules:
 
     def _enqueue(self, schedule: _Schedule) -> None:
         self._see(schedule)
-        self._due[schedule] = None
+        self._due.put(schedule.owner.tenant, schedule)
         self._fire()
 
     def _see(self, schedule: _Schedule) -> None:
@@ -318,9 +318,9 @@ class Schedules:
             schedule.seen = now
 
     def _fire(self) -> None:
-        """Decide what is due, a bounded number at a time, and one slot of each schedule in its turn."""
+        """Decide what is due, a bounded number at a time: tenants take turns, and so do the schedules of one."""
         while self._due and len(self._firing) < self._settings.firing_max and not self._closed:
-            schedule = self._due.popitem(last=False)[0]
+            schedule = self._due.take()
             schedule.busy = True
             task = asyncio.get_running_loop().create_task(self._decide(schedule), name="callboard-slot")
             self._firing.add(task)

@@ -44,10 +44,22 @@ class Settings(msgspec.Struct, frozen=True):
     """Pause before an execution's accepted events are offered again, where they could not be taken."""
     request_ids_seconds: int = 86_400
     """How long a request id is remembered."""
+    fork_bytes_max: int = 67_108_864
+    """Bytes of the state and of the open tasks' inputs that a fork or an import takes over."""
+    import_line_bytes_max: int = 134_217_728
+    """Bytes of one line of an exported history that is taken in."""
     watchers_max: int = 1_000
     """Watches open at one time."""
+    feed_scan_events_max: int = 4_096
+    """Events of all tenants that one read of a tenant's feed looks at."""
+    feed_frame_seconds: int = 5
+    """How often a watch of a tenant tells how far it is while nothing for it happens."""
+    subscriptions_max: int = 100
+    """Durable subscriptions of one tenant."""
     waiting_calls_max: int = 20_000
     """Calls that wait for the end of an execution at one time."""
+    stage_seconds_max: int = 30
+    """How long one call of a user's stage in a lifecycle chain may take."""
     plans_cached_max: int = 1_000
     """Compiled definition versions in the cache."""
     plans_cached_seconds: int = 600

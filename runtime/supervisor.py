@@ -173,6 +173,20 @@ class Supervisor:
             raise Refused(Refusal(Kind.UNAVAILABLE, "SERVER_BUSY", "the execution is being reloaded; try again"))
         return view
 
+    async def snapshot(self, ref: ExecutionRef) -> ExecutionAppend:
+        """An append of a snapshot of an execution as it is on disk, good until it changes: to be written at once.
+        Raises Refused EXECUTION_NOT_FOUND."""
+        append = (await self._settled(ref)).snapshot()
+        if append is None:
+            raise Refused(Refusal(Kind.UNAVAILABLE, "SERVER_BUSY", "the execution is being reloaded; try again"))
+        return append
+
+    async def awake(self, ref: ExecutionRef) -> State | None:
+        """The live state, not ahead of the disk, to be looked at before anything else is awaited; None: it sleeps."""
+        while (actor := self._actors.get(ref)) is not None and actor.ahead:
+            await actor.caught_up()
+        return actor.state if actor is not None else None
+
     async def ended_view(self, ref: ExecutionRef) -> ExecutionView | None:
         """What an execution looks like, if it has ended; raises Refused EXECUTION_NOT_FOUND."""
         actor = await self._settled(ref)

@@ -6,11 +6,26 @@ An event trigger and a schedule are one kind of row: a schedule has a next slot,
 from __future__ import annotations
 
 import enum
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
 import msgspec
 
 from .rows import DefinitionGuard, ExecutionAppend, ExecutionRef, Request
+
+OFFERED_BYTES_MAX: Final = 8 * 1024 * 1024
+"""Of the rows that offer published events to waiting steps in one commit; each has the payload."""
+_OFFER_BYTES: Final = 256
+"""Of such a row, beside the payload."""
+
+
+def offers_within(size: int, payload: bytes) -> int:
+    """How many offers of this payload fit into so many bytes; one in any case."""
+    return max(1, size // offer_bytes(payload))
+
+
+def offer_bytes(payload: bytes) -> int:
+    """What one offer of this payload takes, or about so much."""
+    return len(payload) + _OFFER_BYTES
 
 
 class TriggerRow(msgspec.Struct, frozen=True):
@@ -126,7 +141,8 @@ class EventAcceptance(msgspec.Struct, frozen=True):
     starts: tuple[TriggerStart, ...] = ()
     warnings: tuple[str, ...] = ()
     offers_max: int = 1_000
-    """How many waiting steps get the event in this commit; where there are more, a job named `job_id` does the rest."""
+    """How many waiting steps get the event in this commit, at most: fewer, if its payload is large, or the commit
+    offers much already. Where there are more, a job named `job_id` does the rest."""
     job_id: str = ""
     outbox: int = 0
     """The outbox row that this delivers; 0: none."""
@@ -234,6 +250,14 @@ class JobUpdate(msgspec.Struct, frozen=True):
     """A job has moved on (its row is replaced by tenant and id)."""
 
     job: JobRow
+
+
+class ForgetJobs(msgspec.Struct, frozen=True):
+    """Jobs of all tenants that have ended before a time go, those that ended first first, and at most `jobs_max` with
+    one write."""
+
+    before: int
+    jobs_max: int = 100
 
 
 class ExpansionCursor(msgspec.Struct, frozen=True):

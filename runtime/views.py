@@ -7,7 +7,7 @@ from typing import Any
 import msgspec
 from msgspec import UNSET
 
-from .core.commands import KEY_LINE, Origin
+from .core.commands import KEY_LINE, ForkOrigin, Origin
 from .core.failures import Failure
 from .core.plan import Plan
 from .core.state import Run, State, Status, StepState
@@ -75,6 +75,10 @@ class ExecutionView(msgspec.Struct, frozen=True):
     """The id of the execution that it was accepted behind, PENDING at first; empty: it began at once."""
     origin: Origin | None = None
     """The trigger that started it."""
+    hash: bytes = b""
+    """Of its last event."""
+    fork: ForkOrigin | None = None
+    """What it was forked or imported from; not known in listings."""
     incidents: tuple[IncidentView, ...] = ()
     open_steps: tuple[OpenStep, ...] = ()
 
@@ -101,6 +105,7 @@ def basic_view(record: ExecutionRecord) -> ExecutionView:
         updated_at=head.updated_at,
         ended_at=head.ended_at,
         incident_count=head.incidents,
+        hash=head.hash,
     )
 
 
@@ -128,6 +133,8 @@ def state_view(state: State, ref: ExecutionRef, key: int) -> ExecutionView:
         unique_key=next((line[len(KEY_LINE) :] for line in state.lines if line.startswith(KEY_LINE)), ""),
         behind=state.behind,
         origin=state.origin,
+        fork=state.fork,
+        hash=state.hash,
         incidents=tuple(IncidentView(path, one.since, one.failure) for path, one in state.incidents.items()),
     )
 

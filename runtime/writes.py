@@ -7,6 +7,7 @@ from typing import TypeAlias, Union
 
 import msgspec
 
+from .feed_rows import FeedPruning, SubscriptionAck, SubscriptionCreation, SubscriptionDeletion
 from .lifecycle_rows import LifecycleChange
 from .rows import (
     BuryInbox,
@@ -17,7 +18,7 @@ from .rows import (
     Request,
     RequeueLetter,
 )
-from .trigger_rows import EventAcceptance, EventExpansion, EventOutcome, JobUpdate, TriggerFiring
+from .trigger_rows import EventAcceptance, EventExpansion, EventOutcome, ForgetJobs, JobUpdate, TriggerFiring
 
 Write: TypeAlias = Union[  # noqa: UP007
     ExecutionAppend,
@@ -30,6 +31,11 @@ Write: TypeAlias = Union[  # noqa: UP007
     EventAcceptance,
     EventExpansion,
     JobUpdate,
+    ForgetJobs,
+    SubscriptionCreation,
+    SubscriptionAck,
+    SubscriptionDeletion,
+    FeedPruning,
 ]
 
 
@@ -67,6 +73,7 @@ class Why(enum.Enum):
     LINE_TAKEN = "an execution that has not ended holds the place"
     LINE_EMPTY = "nobody is in the line any more"
     LINE_FULL = "too many wait in the line already"
+    LIMIT = "there are as many as there may be"
     ROW = "a row broke a rule of the store"
 
 

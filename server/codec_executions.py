@@ -6,9 +6,10 @@ from typing import Any, Final
 
 import msgspec
 
-from callboard.runtime.core.commands import Origin, ResolveAction
+from callboard.runtime.core.commands import ForkOrigin, Origin, ResolveAction
 from callboard.runtime.core.failures import EXPRESSION_ERROR, Failure
 from callboard.runtime.core.state import Status, StepState
+from callboard.runtime.core.upcasts import shown
 from callboard.runtime.feeds import HistoryEvent
 from callboard.runtime.requests import StartRequest, UniquePolicy
 from callboard.runtime.rows import DeadLetter
@@ -30,6 +31,8 @@ from .requests import Faults
 
 FRAME_BYTES_MAX: Final = 3 * 1024 * 1024
 """Bytes of an answer whose caller does not say how much it takes."""
+SHOWN_STATE_BYTES_MAX: Final = 1024 * 1024
+"""Bytes of the state in an ExecutionForked event that is shown with it."""
 _HEADROOM_BYTES: Final = 64
 
 _STATUSES: Final[dict[Status, Any]] = {
@@ -104,7 +107,9 @@ def execution_of(view: ExecutionView, full: bool = False) -> pb2.Execution:
         updated_at=timestamp_of(view.updated_at),
         ended_at=timestamp_of(view.ended_at),
         sequence=view.sequence,
-        trigger=None if view.origin is None else _trigger(view.origin),
+        head_hash=view.hash,
+        trigger=None if view.origin is None or view.fork is not None else _trigger(view.origin),
+        fork=None if view.fork is None else _fork(view.fork),
         unique_key=view.unique_key,
         waits_for_execution_id=view.behind if view.status is Status.PENDING else "",
     )
@@ -115,6 +120,12 @@ def execution_of(view: ExecutionView, full: bool = False) -> pb2.Execution:
 
 def _trigger(origin: Origin) -> pb2.TriggerOrigin:
     return pb2.TriggerOrigin(trigger_id=origin.trigger_id, event_id=origin.event_id, slot=timestamp_of(origin.slot))
+
+
+def _fork(origin: ForkOrigin) -> pb2.ForkOrigin:
+    return pb2.ForkOrigin(
+        execution_id=origin.execution_id, sequence=origin.sequence, hash=origin.hash, imported=origin.imported
+    )
 
 
 def _output(view: ExecutionView) -> Any:
@@ -191,22 +202,41 @@ def fitted(message: pb2.Execution, frame_bytes_max: int) -> pb2.Execution:
 def event_of(event: HistoryEvent, tenant: str, execution_id: str) -> history_pb2.WorkflowEvent:
     """An event as it is shown."""
     stored = event.stored
+    name, payload = shown(stored.name, stored.payload)
+    if len(payload) > SHOWN_STATE_BYTES_MAX and name == "ExecutionForked":
+        payload = _without_state(payload)
     return history_pb2.WorkflowEvent(
         event_id=stored.event_id or f"{execution_id}/{stored.sequence}",
         tenant=tenant,
         execution_id=execution_id,
         sequence=stored.sequence,
-        event_name=stored.name,
+        event_name=name,
         event_type=event.event_type,
         from_state=event.from_state,
         to_state=event.to_state,
         user_id=event.user_id,
-        payload=payload_of_json(stored.payload),
+        payload=payload_of_json(payload),
         created_at=timestamp_of(stored.created_at),
-        causation=history_pb2.Causation(source_id=event.request_id) if event.request_id else None,
+        causation=_causation(event),
         trace_context=trace_message(event.trace),
         hash=stored.hash,
     )
+
+
+class _Forked(msgspec.Struct):
+    origin: msgspec.Raw
+    state: msgspec.Raw
+
+
+def _without_state(payload: bytes) -> bytes:
+    """What a fork came from; the state that it took over would not fit into any frame."""
+    forked = msgspec.json.decode(payload, type=_Forked)
+    return msgspec.json.encode({"origin": forked.origin, "state_bytes": len(bytes(forked.state))})
+
+
+def _causation(event: HistoryEvent) -> history_pb2.Causation | None:
+    source = event.request_id or event.stored.event_id or ""
+    return history_pb2.Causation(command=event.command, source_id=source) if event.command or source else None
 
 
 class _Origin(msgspec.Struct, frozen=True):

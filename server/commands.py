@@ -16,7 +16,7 @@ from callboard.runtime.stores.sqlite import pending_migrations
 
 from . import logs, process, telemetry
 from .config import FILE_NAME, OPTIONS, ConfigError, Option, ServerConfig, load
-from .loading import ServeError, load_handlers, load_stages
+from .loading import MisconfiguredError, ServeError, load_handlers, load_stages
 from .wiring import version
 
 _REFUSED: Final = 1
@@ -61,7 +61,7 @@ def serve_command(config_file: Path | None, check: bool, no_backup: bool, **flag
     try:
         asyncio.run(process.serve(config, tracing, registered, stages))
     except ServeError as error:
-        _fail(str(error))
+        _fail(str(error), _WRONG_USAGE if isinstance(error, MisconfiguredError) else _REFUSED)
     finally:
         tracing.close()
 

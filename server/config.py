@@ -235,6 +235,7 @@ _MAY_BE_ZERO: Final = frozenset(
         "settled_tokens_max",
         "sleep_tail_events_min",
         "snapshot_events_min",
+        "subscriptions_max",
         "wait_seconds_max",
         "waiting_calls_max",
         "watchers_max",

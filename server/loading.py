@@ -6,6 +6,7 @@ Whatever is wrong with a name ends the start with one line that says what is rig
 from __future__ import annotations
 
 import importlib
+import inspect
 import os
 import sys
 from collections.abc import Sequence
@@ -21,6 +22,10 @@ from .config import StageSpec
 
 class ServeError(Exception):
     """The server cannot start; the message says why, in one line, and what to do."""
+
+
+class MisconfiguredError(ServeError):
+    """What is wrong stands in the configuration."""
 
 
 class Registered:
@@ -60,9 +65,22 @@ def _stage_of(spec: StageSpec) -> UserStage:
         raise ServeError(f"--stage {spec}: {error}") from None
     if not callable(call):
         raise ServeError(f"--stage {spec}: {spec.function} is no function but a {type(call).__name__}")
+    if not _takes_one(call):
+        raise ServeError(f"--stage {spec}: {spec.function} has to take one argument, the value of its place")
     return UserStage(
         chain=spec.chain, place=spec.place, after=spec.after, name=f"{spec.module}:{spec.function}", call=call
     )
+
+
+def _takes_one(call: Any) -> bool:
+    """Whether it can be called with a value alone."""
+    try:
+        inspect.signature(call).bind(None)
+    except TypeError:
+        return False
+    except ValueError:  # some functions written in C do not say what they take
+        return True
+    return True
 
 
 def _imported(name: str, said: str) -> ModuleType:

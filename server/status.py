@@ -140,13 +140,17 @@ def _build(refusal: Refusal, shown: int) -> status_pb2.Status:
     details: list[Message] = [details_pb2.ErrorInfo(reason=refusal.reason, domain=DOMAIN, metadata=metadata)]
     if violations := refusal.violations[:shown]:
         details.append(_bad_request(violations))
-        if refusal.reason == "INVALID_DEFINITION" or refusal.resource_type == "definition":
+        if refusal.reason in _LOCATED or refusal.resource_type == "definition":
             details.append(_definition_violations(violations))
     details.extend(_standard(refusal, message))
     status = status_pb2.Status(code=code_of(refusal).value[0], message=message)
     for detail in details:
         status.details.append(_packed(detail))
     return status
+
+
+_LOCATED: Final = frozenset({"INVALID_DEFINITION", "INVALID_EXPORT"})
+"""What is wrong with a text says where in it."""
 
 
 def _standard(refusal: Refusal, message: str) -> list[Message]:

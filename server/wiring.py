@@ -38,7 +38,7 @@ from callboard.v1 import (
 
 from .calls import Calls, Phase, Router, merged
 from .config import ServerConfig
-from .loading import Registered, ServeError
+from .loading import MisconfiguredError, Registered, ServeError
 from .probes import Health, Probes, handlers
 from .services.definitions import DefinitionService
 from .services.executions import ExecutionService
@@ -231,7 +231,7 @@ async def _runtime(
     except ValueError as error:
         if not stages:
             raise
-        raise ServeError(f"--stage: {error}") from error
+        raise MisconfiguredError(f"--stage: {error}") from error
     try:
         yield runtime
     finally:

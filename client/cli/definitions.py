@@ -27,9 +27,9 @@ _ID = click.argument("definition_id", metavar="ID")
 _ETAG = click.option("--etag", default="", help="Refuse where the definition has changed since it had this etag.")
 _DRY_RUN = click.option("--dry-run", is_flag=True, help="Say what would be; nothing changes.")
 _FATES = {
-    "REFUSE": "have not ended",
-    "CANCEL": "are cancelled first",
-    "KEEP": "go on to their ends",
+    "REFUSE": ("has not ended", "have not ended"),
+    "CANCEL": ("is cancelled first", "are cancelled first"),
+    "KEEP": ("goes on to its end", "go on to their ends"),
 }
 
 
@@ -59,7 +59,7 @@ async def retract(client: Client, session: Session, definition_id: str, etag: st
     revision = f" (revision {retracted.revision})"
     session.output.say(f"would retract {what}" if dry_run else f"retracted {what}{revision}")
     if dry_run:
-        session.output.details(withdrawal_rows(impact, "would go on"))
+        session.output.details(withdrawal_rows(impact, ("would go on", "would go on")))
 
 
 @click.command()

@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING, Any, cast
 import click
 
 from ..execution_models import Emitted, Event
+from ..feed_models import EventBatch
 from .output import compact
-from .session import JsonValue, Session, connected
+from .session import JsonValue, Session, connected, fail
 
 if TYPE_CHECKING:
     from ..client import Client
@@ -113,17 +114,56 @@ async def history(client: Client, session: Session, execution_id: str, after: in
 
 
 @click.command()
-@_EXECUTION
+@click.argument("execution_id", default="", metavar="[EXEC]")
 @_AFTER
+@click.option("--all", "everything", is_flag=True, help="The events of all executions, from now on, without end.")
+@click.option("--filter", "filter_", default="", metavar="CEL", help="With --all: only events that match.")
+@click.option("--from-start", is_flag=True, help="With --all: begin with the oldest event.")
 @connected
-async def watch(client: Client, session: Session, execution_id: str, after: int) -> None:
-    """Print the events of an execution as they happen, from the first one, until it has ended."""
+async def watch(
+    client: Client,
+    session: Session,
+    execution_id: str,
+    after: int,
+    everything: bool,
+    filter_: str,
+    from_start: bool,
+) -> None:
+    """Print the events of an execution as they happen, from the first one, until it has ended; or those of all.
+
+    \b
+    callboard watch --all --filter 'definition_id == "fulfil-order" && event_type == "execution"'
+    """
+    if everything == bool(execution_id):
+        fail("name an execution, or --all")
+    if everything:
+        if after:
+            fail("--after is for one execution")
+        await _watch_all(client, session, filter_, from_start)
+        return
+    if filter_ or from_start:
+        fail("--filter and --from-start go with --all")
     events = client.watch(execution_id, after_sequence=after)
     if not session.output.as_json:
         await _print(session, events)
         return
     async for event in events:
         session.output.line(event)
+
+
+async def _watch_all(client: Client, session: Session, filter_: str, from_start: bool) -> None:
+    async for batch in client.watch_events(filter=filter_, from_start=from_start):
+        if not session.output.as_json:
+            print_batch(session, batch)
+            continue
+        for event in batch.events:
+            session.output.line(event)
+
+
+def print_batch(session: Session, batch: EventBatch) -> None:
+    """The events of several executions, for people."""
+    for event in batch.events:
+        session.output.say(f"{event.execution_id}  {event_line(session, event)}")
 
 
 async def _print(session: Session, events: AsyncIterator[Event]) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import AsyncIterator, Generator
+from collections.abc import AsyncIterator, Generator, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
@@ -82,7 +82,7 @@ async def start(
     if session.output.as_json:
         session.output.document(execution)
     elif wait is None:
-        session.output.say(started(execution))
+        session.output.say(started(execution, "" if execution.id == execution_id else unique_key))
     else:
         show(session, execution)
     if wait is None:
@@ -90,10 +90,11 @@ async def start(
     return wait_code(execution)
 
 
-def started(execution: Execution) -> str:
-    """The execution that a call started or found, for people."""
+def started(execution: Execution, unique_key: str = "") -> str:
+    """The execution that a call started or found, for people; `unique_key` is that by which it may have been found."""
     if not execution.started:
-        return f"{execution.id} (there already)"
+        why_there = f"holds the unique key {unique_key!r}" if unique_key else "there already"
+        return f"{execution.id} ({why_there})"
     before = execution.waits_for_execution_id
     return f"{execution.id} (begins when {before} has ended)" if before else execution.id
 
@@ -120,12 +121,14 @@ def _patience(session: Session, wait: float | None) -> Generator[None]:
 @click.command()
 @click.argument("execution_id", metavar="EXEC")
 @click.option("--at-sequence", type=click.IntRange(min=1), metavar="SEQUENCE", help="As it was after this event.")
-@click.option("--at-time", type=Moment, metavar="TIME", help="As it was then; such as 2026-01-31T12:00:00Z.")
+@click.option("--at-time", type=Moment(), metavar="TIME", help="As it was then; such as 2026-01-31T12:00:00Z.")
 @connected
 async def get(
     client: Client, session: Session, execution_id: str, at_sequence: int | None, at_time: datetime | None
 ) -> None:
     """Show an execution: where it stands, what it waits for, what it gave."""
+    if at_sequence is not None and at_time is not None:
+        fail("--at-sequence and --at-time exclude each other")
     execution = await client.get(execution_id, at_sequence=at_sequence, at_time=at_time)
     if session.output.as_json:
         session.output.document(execution)
@@ -136,6 +139,7 @@ async def get(
 def show(session: Session, execution: Execution) -> None:
     """An execution, for people."""
     output = session.output
+    waits = execution.status is Status.PENDING
     flags = [word for word, set_ in (("paused", execution.paused), ("incident", execution.incident_count)) if set_]
     output.facts(
         [
@@ -148,7 +152,8 @@ def show(session: Session, execution: Execution) -> None:
             ("labels", ", ".join(f"{name}={value}" for name, value in sorted(execution.labels.items()))),
             ("unique key", execution.unique_key),
             ("trigger", _origin(session, execution)),
-            ("started", output.moment(execution.started_at or execution.created_at)),
+            ("from", _taken_from(execution)),
+            ("accepted" if waits else "started", output.moment(execution.started_at or execution.created_at)),
             ("ended", output.moment(execution.ended_at)),
             ("input", "" if execution.input is None else compact(execution.input)),
             ("output", "" if execution.output is None else compact(execution.output)),
@@ -170,6 +175,14 @@ def _origin(session: Session, execution: Execution) -> str:
     return f"{origin.trigger_id}, {what}" if origin.slot or origin.event_id else origin.trigger_id
 
 
+def _taken_from(execution: Execution) -> str:
+    """The execution that it began as."""
+    origin = execution.fork
+    if origin is None:
+        return ""
+    return f"{origin.execution_id} at sequence {origin.sequence}{', imported' if origin.imported else ''}"
+
+
 def _step(session: Session, step: OpenStep) -> list[object]:
     what = {"EVENT": step.event, "QUEUE": step.operation, "WORKER": step.worker_id}.get(str(step.waiting_on), "")
     waits = " ".join(part for part in (str(step.waiting_on or ""), what) if part)
@@ -180,12 +193,45 @@ def _step(session: Session, step: OpenStep) -> list[object]:
 
 @click.command("list")
 @click.option("--filter", "filter_", default="", metavar="CEL", help="Such as: status == 'RUNNING' && incident")
-@click.option("--order-by", default="", metavar="FIELD[ desc]", help="The newest first where not given.")
+@click.option(
+    "--order-by", default="", metavar="FIELD[ desc]", help="created_at, ended_at or execution_id [created_at desc]."
+)
 @click.option("--limit", type=click.IntRange(min=1), help="So many at the most.")
+@click.option("--count", "counting", is_flag=True, help="Say how many there are, and list none.")
+@click.option("--by", default="", metavar="FIELD", help="Count by status, state, definition_id, version, labels.NAME.")
 @connected
-async def list_executions(client: Client, session: Session, filter_: str, order_by: str, limit: int | None) -> None:
-    """List executions, the newest first."""
-    await _list(client, session, filter_, order_by, limit)
+async def list_executions(
+    client: Client, session: Session, filter_: str, order_by: str, limit: int | None, counting: bool, by: str
+) -> None:
+    """List executions, the newest first, or count them.
+
+    \b
+    callboard list --filter 'definition_id == "order" && labels.region == "eu"' --limit 20
+    callboard list --filter 'operation.startsWith("mail.") || waiting_on == "RETRY"'
+    callboard list --count --by status
+    """
+    if not counting and not by:
+        await _list(client, session, filter_, order_by, limit)
+    elif order_by or limit:
+        fail("--order-by and --limit do not go with --count and --by")
+    else:
+        await _count(client, session, filter_, by)
+
+
+async def _count(client: Client, session: Session, filter_: str, by: str) -> None:
+    output = session.output
+    if by:
+        groups = await client.count_by(by, filter_)
+        if output.as_json:
+            output.document({"groups": groups})
+        else:
+            output.table([by.upper(), "COUNT"], list(groups.items()), empty="there is no such execution")
+        return
+    count = await client.count(filter_)
+    if output.as_json:
+        output.document({"count": count})
+    else:
+        output.say(str(count))
 
 
 @click.command()
@@ -200,7 +246,7 @@ async def stuck(client: Client, session: Session, older_than: float, limit: int 
     if session.output.as_json:
         session.output.document(quietest)
     else:
-        session.output.table(_COLUMNS, [_row(session, item) for item in quietest])
+        _table(session, quietest)
 
 
 def _quiet_since(execution: Execution) -> datetime:
@@ -212,7 +258,7 @@ async def _list(client: Client, session: Session, filter_: str, order_by: str, l
     if session.output.as_json:
         await session.output.array(executions)
         return
-    session.output.table(_COLUMNS, [_row(session, item) async for item in executions])
+    _table(session, [item async for item in executions])
 
 
 async def _limited(executions: AsyncIterator[Execution], limit: int | None) -> AsyncIterator[Execution]:
@@ -222,6 +268,15 @@ async def _limited(executions: AsyncIterator[Execution], limit: int | None) -> A
         count += 1
         if count == limit:
             return
+
+
+def _table(session: Session, items: Sequence[Execution]) -> None:
+    """Executions, for programs with all columns; for people without a state that only says the status once more."""
+    rows = [_row(session, item) for item in items]
+    if session.output.at_terminal and all(item.state == item.status.lower() for item in items):
+        place = _COLUMNS.index("STATE")
+        rows = [[*row[:place], "", *row[place + 1 :]] for row in rows]
+    session.output.table(_COLUMNS, rows, empty="there is no such execution")
 
 
 def _row(session: Session, item: Execution) -> list[object]:

@@ -12,19 +12,23 @@ IDS_MAX = 20
 """How many steps or triggers are named before the rest is counted; --json names them all."""
 
 
-def impact_rows(impact: PublishImpact | None, running: str) -> list[tuple[str, str]]:
-    """All that a publish would touch, what it leaves alone included; `running` is what becomes of executions."""
+GO_ON = ("would go on with its version", "would go on with their versions")
+"""What a publish makes of executions that have not ended: of one, of several."""
+
+
+def impact_rows(impact: PublishImpact | None) -> list[tuple[str, str]]:
+    """All that a publish would touch, what it leaves alone included."""
     if impact is None:
         return []
     return [
         ("version", f"{impact.previous_version or 'none'} -> {impact.version or 'none'}"),
         *_signed("steps", impact.steps_added, impact.steps_changed, impact.steps_removed),
         *_signed("triggers", impact.triggers_added, impact.triggers_changed, impact.triggers_removed),
-        ("running", running_text(impact, running) or "none"),
+        ("running", running_text(impact, GO_ON) or "none"),
     ]
 
 
-def withdrawal_rows(impact: PublishImpact | None, running: str) -> list[tuple[str, str]]:
+def withdrawal_rows(impact: PublishImpact | None, running: tuple[str, str]) -> list[tuple[str, str]]:
     """What taking a definition back or deleting it would touch, and nothing where it touches nothing."""
     if impact is None:
         return []
@@ -33,10 +37,12 @@ def withdrawal_rows(impact: PublishImpact | None, running: str) -> list[tuple[st
     return [*triggers, ("running", text)] if text else triggers
 
 
-def running_text(impact: PublishImpact | None, running: str) -> str:
-    """How many executions have not ended, and what becomes of them; empty where there are none."""
+def running_text(impact: PublishImpact | None, running: tuple[str, str]) -> str:
+    """How many executions have not ended, and what becomes of one, or of several; empty where there are none."""
     count = impact.running_executions if impact else 0
-    return f"{count} execution{'' if count == 1 else 's'} {running}" if count else ""
+    if not count:
+        return ""
+    return f"1 execution {running[0]}" if count == 1 else f"{count} executions {running[1]}"
 
 
 def stage_times(stages: Iterable[StageRun]) -> str:

@@ -29,6 +29,8 @@ _STYLES = {
     "DELETED": "magenta",
     "paused": "yellow",
 }
+_FOLDED_WIDTH_MIN = 10
+"""Characters in a line of a cell that is folded."""
 _SIGNS = {"+": "green", "~": "yellow", "-": "red"}
 
 
@@ -82,14 +84,21 @@ class Output:
         return moment.astimezone().strftime("%H:%M:%S.%f")[:-3] if self.at_terminal else rfc3339(moment)
 
     def slot(self, moment: datetime | None) -> str:
-        """A nominal time: local, and how far away it is, where a person is looking, else RFC 3339."""
+        """A nominal time: local, with its zone, and how far away it is, where a person is looking, else RFC 3339."""
         if moment is None:
             return ""
         return f"{local(moment)} ({ago(moment)})" if self.at_terminal else rfc3339(moment)
 
+    def coming(self, moment: datetime) -> str:
+        """As `slot`, of a time that should be in the future."""
+        late = (datetime.now(UTC) - moment).total_seconds()
+        if late < 1 or not self.at_terminal:
+            return self.slot(moment)
+        return f"{local(moment)} (late by {length(late)})"
+
     def table(self, columns: Sequence[str], rows: Iterable[Sequence[object]], *, empty: str = "") -> None:
-        """Rows under headings: a table at a terminal, else lines with tabs between. `empty` is said to people where
-        there are no rows."""
+        """Rows under headings: a table at a terminal, without the columns that are empty, else lines with tabs between.
+        `empty` is said to people where there are no rows."""
         listed = list(rows)
         if empty and not listed:
             click.echo(empty, err=not self.at_terminal)
@@ -103,11 +112,14 @@ class Output:
         from rich.table import Table  # noqa: PLC0415
         from rich.text import Text  # noqa: PLC0415
 
+        cells = [[_flat(cell) for cell in row] for row in listed]
+        told = [place for place in range(len(columns)) if not cells or any(row[place] for row in cells)]
+        whole = _whole([max(len(row[place]) for row in [columns, *cells]) for place in told])
         table = Table(box=None, header_style="bold", pad_edge=False)
-        for column in columns:
-            table.add_column(column, overflow="fold")
-        for row in listed:
-            table.add_row(*[Text(_flat(cell), style=_STYLES.get(_flat(cell), "")) for cell in row])
+        for number, place in enumerate(told):
+            table.add_column(columns[place], overflow="fold", no_wrap=number in whole)
+        for row in cells:
+            table.add_row(*[Text(row[place], style=_STYLES.get(row[place], "")) for place in told])
         Console().print(table)
 
     def records(self, columns: Sequence[str], rows: Iterable[Sequence[object]], *, titles: int, empty: str) -> None:
@@ -147,6 +159,20 @@ class Output:
                 lead = " " * len(lead)
 
 
+def _whole(widths: Sequence[int]) -> set[int]:
+    """The columns that are not folded at a terminal: the narrow ones, as long as there is room for what the others
+    need, for what is broken in two is hard to read."""
+    least = [min(width, _FOLDED_WIDTH_MIN) for width in widths]
+    room = shutil.get_terminal_size().columns - 2 * (len(widths) - 1) - sum(least)
+    whole: set[int] = set()
+    for place in sorted(range(len(widths)), key=lambda place: widths[place]):
+        room -= widths[place] - least[place]
+        if room < 0:
+            break
+        whole.add(place)
+    return whole
+
+
 def _flat(value: object) -> str:
     return "" if value is None else str(value).replace("\t", " ").replace("\n", " ")
 
@@ -157,10 +183,11 @@ def rfc3339(moment: datetime) -> str:
 
 
 def local(moment: datetime) -> str:
-    """A moment on the clock of whoever is looking; the year where it is another one, seconds where there are any."""
+    """A moment on the clock of whoever is looking, with its zone; the year where it is another one, seconds where there
+    are any."""
     there = moment.astimezone()
     day = there.strftime("%a %d %b" if there.year == datetime.now(UTC).year else "%a %d %b %Y")
-    return f"{day} {there.strftime('%H:%M:%S' if there.second or there.microsecond else '%H:%M')}"
+    return f"{day} {there.strftime('%H:%M:%S %Z' if there.second or there.microsecond else '%H:%M %Z')}"
 
 
 def ago(moment: datetime) -> str:

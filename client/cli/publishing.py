@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import itertools
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -11,8 +12,10 @@ import click
 
 from ..definition_models import PublishedDefinition, PublishImpact, Source, StageRun, Violation
 from ..errors import CallboardError, Unreachable
+from .forking import export_history, import_history, is_history
 from .impact import impact_rows, stage_times, warn
-from .session import REFUSED, USAGE, Session, complain, connected, fail, read_text, refuse
+from .refusals import complain, refuse
+from .session import REFUSED, USAGE, Session, connected, fail, read_text
 
 if TYPE_CHECKING:
     from ..client import Client
@@ -59,7 +62,7 @@ async def publish(client: Client, session: Session, files: tuple[str, ...], dry_
     except Unreachable:
         raise
     except CallboardError as error:
-        refuse(error)
+        refuse(error, sources[0].name if len(sources) == 1 else "")
         if len(sources) > 1 and error.code == "INVALID_ARGUMENT":
             click.echo("none of the files is published", err=True)
         return REFUSED
@@ -82,7 +85,7 @@ async def validate(client: Client, session: Session, files: tuple[str, ...]) -> 
         except Unreachable:
             raise
         except CallboardError as error:
-            refuse(error)
+            refuse(error, source.name)
             code = code or REFUSED
             continue
         warn(published.warnings)
@@ -149,7 +152,7 @@ def _show(
 
 
 def _show_impact(session: Session, change: _Change, stages: Sequence[StageRun]) -> None:
-    rows = impact_rows(change.impact, "would go on with their versions") if change.changed else []
+    rows = impact_rows(change.impact) if change.changed else []
     rows += [("warning", str(warning)) for warning in change.warnings]
     session.output.details([*rows, ("stages", stage_times(stages))] if stages else rows)
 
@@ -187,7 +190,7 @@ async def revert(client: Client, session: Session, definition_id: str, version: 
         session.output.say(f"{what}, with the content of version {version}, is published already")
     elif dry_run:
         session.output.say(f"would publish {what} with the content of version {version}")
-        rows = impact_rows(reverted.impact, "would go on with their versions")
+        rows = impact_rows(reverted.impact)
         session.output.details([*rows, ("stages", stage_times(reverted.stages))] if reverted.stages else rows)
     else:
         session.output.say(f"published {what} with the content of version {version} (revision {reverted.revision})")
@@ -196,17 +199,25 @@ async def revert(client: Client, session: Session, definition_id: str, version: 
 @click.command("export")
 @click.argument("definition_ids", nargs=-1, metavar="[ID...]")
 @click.option("--output", "-o", "path", metavar="FILE", help="Write to this file; else to standard output.")
+@click.option("--execution", "execution_id", metavar="EXEC", help="Write this execution down, with its whole history.")
 @connected
 async def export_definitions(
-    client: Client, session: Session, definition_ids: tuple[str, ...], path: str | None
+    client: Client, session: Session, definition_ids: tuple[str, ...], path: str | None, execution_id: str | None
 ) -> int:
-    """Write published definitions (none named: all) down for `callboard import`, one JSON document a line.
+    """Write published definitions (none named: all) down for `callboard import`, one JSON document a line; or an
+    execution with its history, as CloudEvents.
 
     \b
     callboard export order refund --output flows.jsonl
+    callboard export --execution o-17 --output o-17.jsonl
     """
+    if execution_id is not None:
+        if definition_ids:
+            fail("--execution is exported alone, without definitions")
+        return await export_history(client, session, execution_id, path)
     text = await client.export_definitions(definition_ids)
-    count = text.count("\n")
+    # The first line is the head.
+    count = max(0, text.count("\n") - 1)
     if path is None:
         click.echo(text, nl=False)
     elif not _written(path, text):
@@ -228,21 +239,32 @@ def _written(path: str, text: str) -> bool:
 
 @click.command("import")
 @click.argument("file", metavar="FILE")
+@click.option("--id", "new_id", default="", metavar="ID", help="Of an execution: another id than it had.")
 @_DRY_RUN
 @connected
-async def import_definitions(client: Client, session: Session, file: str, dry_run: bool) -> int:
-    """Publish the definitions that `callboard export` wrote (`-`: standard input): all of them, or none.
+async def import_definitions(client: Client, session: Session, file: str, new_id: str, dry_run: bool) -> int:
+    """Publish the definitions that `callboard export` wrote (`-`: standard input): all of them, or none. Or take in the
+    execution that it wrote, once its history is checked.
 
-    What is published with the same content already stays as it is.
+    A definition that is published with the same content already stays as it is. An execution that has not ended goes
+    on here, and its definition has to be here.
 
     \b
     callboard export -a old:7519 | callboard import -a new:7519 -
     """
     try:
-        text = read_text(file)
+        with click.open_file(file, encoding="utf-8") as lines:
+            first = lines.readline()
+            if is_history(first):
+                if dry_run:
+                    fail("--dry-run is for definitions")
+                return await import_history(client, session, itertools.chain([first], lines), new_id)
+            text = first + lines.read()
     except (OSError, UnicodeDecodeError) as error:
         complain(f"{file}: {getattr(error, 'strerror', None) or error}")
         return USAGE
+    if new_id:
+        fail("--id is for an execution; this is an export of definitions")
     answer = await client.import_definitions(text, validate_only=dry_run)
     changes = [_changed(one) for one in answer.definitions]
     _show(session, answer, changes, answer.stages, answer.revision, dry_run)

@@ -7,12 +7,14 @@ import re
 import sys
 from collections.abc import Callable, Coroutine
 from dataclasses import dataclass
+from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
 
 import click
 
 from .output import Output
+from .refusals import complain, refuse
 
 if TYPE_CHECKING:
     from ..client import Client
@@ -113,25 +115,6 @@ def _run(function: Callable[..., Coroutine[Any, Any, int | None]], session: Sess
         return 130
 
 
-def complain(message: str) -> None:
-    """Says on standard error what is wrong."""
-    click.echo(f"error: {message}", err=True)
-
-
-def refuse(error: Any) -> None:
-    """Says on standard error why the server refused: located violations one a line, as compilers do."""
-    message = error.message
-    news = [violation for violation in error.violations if violation.message not in message]
-    located = [violation for violation in error.violations if violation.line]
-    for violation in error.violations if news or located else ():
-        click.echo(str(violation), err=True)
-    if located:
-        # The message would say the same once more, in one long line.
-        message = f"{len(error.violations)} violation{'s' if len(error.violations) > 1 else ''}"
-    more = ", ".join(f"{key}={value}" for key, value in sorted(error.metadata.items()))
-    complain(f"{error.reason}: {message}" + (f" ({more})" if more else ""))
-
-
 def fail(message: str) -> NoReturn:
     """Ends the command as wrongly used."""
     raise click.UsageError(message)
@@ -158,8 +141,20 @@ class Length(click.ParamType[float]):
         return sum(float(number) * _UNITS[unit] for number, unit in parts)
 
 
-Moment = click.DateTime(["%Y-%m-%dT%H:%M:%S%z", "%Y-%m-%dT%H:%M:%S.%f%z"])
-"""A moment in RFC 3339, such as 2026-01-31T12:00:00Z."""
+class Moment(click.ParamType[datetime]):
+    """A moment in RFC 3339, such as `2026-01-31T12:00:00Z`."""
+
+    name = "moment"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> datetime:
+        try:
+            moment = value if isinstance(value, datetime) else datetime.fromisoformat(str(value))
+        except ValueError:
+            self.fail(f"{value!r} is no time; write it as 2026-01-31T12:00:00Z", param, ctx)
+        if moment.tzinfo is None:
+            self.fail(f"{value!r} names no zone; end it with Z for UTC, or with such as +02:00", param, ctx)
+        return moment
+
 
 FOREVER_SECONDS = 10 * 365 * 86400.0
 

@@ -10,7 +10,8 @@ import click
 from ..definition_models import Trigger, TriggerInfo
 from .executions import started
 from .impact import warn
-from .session import REFUSED, JsonValue, Moment, Session, complain, connected, fail
+from .refusals import complain
+from .session import REFUSED, JsonValue, Moment, Session, connected, fail
 
 if TYPE_CHECKING:
     from ..client import Client
@@ -26,7 +27,7 @@ _COLUMNS = ["DEFINITION", "TRIGGER", "ON", "STATE", "NEXT", "LAST SLOT", "LAST E
 @click.option("--resume", "action", flag_value="resume", help="Let it start again; what it missed is not made up for.")
 @click.option("--fire", "action", flag_value="fire", help="Start an execution now, as if its event or slot had come.")
 @click.option("--payload", type=JsonValue(), metavar="JSON|@FILE|-", help="With --fire: the event's payload.")
-@click.option("--slot", type=Moment, metavar="TIME", help="With --fire: the slot to stand for; now where not given.")
+@click.option("--slot", type=Moment(), metavar="TIME", help="With --fire: the slot to stand for; now where not given.")
 @connected
 async def triggers(
     client: Client,
@@ -71,7 +72,7 @@ async def _switch(client: Client, session: Session, definition_id: str, trigger_
         return
     state = _state(answer.trigger) + ("" if answer.changed else " already")
     following = answer.trigger.next_slots
-    then = f"; next {session.output.slot(following[0])}" if action == "resume" and following else ""
+    then = f"; next {session.output.coming(following[0])}" if action == "resume" and following else ""
     session.output.say(f"{definition_id} {trigger_id} is {state}{then}")
 
 
@@ -111,7 +112,7 @@ def _show(session: Session, item: TriggerInfo) -> None:
         ("catch up", schedule.catch_up if schedule else ""),
         ("jitter", schedule.jitter if schedule else ""),
         ("state", _state(item)),
-        *(("" if number else "next", output.slot(slot)) for number, slot in enumerate(item.next_slots)),
+        *(("" if number else "next", output.coming(slot)) for number, slot in enumerate(item.next_slots)),
         ("last slot", output.slot(item.last_slot)),
         ("last execution", item.last_execution_id),
         ("started", output.moment(item.last_started_at)),
@@ -140,7 +141,7 @@ async def _list(client: Client, session: Session, definition_id: str, event_name
 
 
 def _row(session: Session, item: TriggerInfo) -> list[object]:
-    following = [session.output.slot(slot) for slot in item.next_slots]
+    following = [session.output.coming(slot) for slot in item.next_slots]
     # Programs get all of them; a person the next one, and the others with `triggers ID TRIGGER`.
     shown = following[0] if following and session.output.at_terminal else " ".join(following)
     return [

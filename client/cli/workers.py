@@ -15,7 +15,8 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from .output import length
-from .session import ADDRESS_HELP, TENANT_HELP, Length, Session, complain, connected
+from .refusals import complain
+from .session import ADDRESS_HELP, TENANT_HELP, Length, Session, connected
 
 if TYPE_CHECKING:
     from ..client import Client

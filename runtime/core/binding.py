@@ -10,6 +10,7 @@ import difflib
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
+from functools import lru_cache
 from typing import Any, cast
 
 from .durations import TimeTextError, parse_duration, parse_timestamp
@@ -74,10 +75,7 @@ class Binder:
 
     def template(self, value: Any, path: Path, spot: Spot, extra: frozenset[str] = _NOTHING) -> Template:
         """A free value with templates in it."""
-        names = self._names(spot, extra)
-        for leaf, here in _texts(value, path):
-            self._leaf(leaf, here, spot, names)
-        return self._compiled(value, names, _where(path, spot))
+        return self._template(value, path, spot, self._names(spot, extra), _where(path, spot), _STEP)
 
     def free(self, value: Any, path: Path, spot: Spot, extra: frozenset[str] = _NOTHING) -> Template | None:
         """A free value that may be absent."""
@@ -93,9 +91,7 @@ class Binder:
 
     def template_apart(self, value: Any, path: Path, place: Apart, where: str) -> Template:
         """A free value with templates in it that belongs to no step; `where` is what run-time errors call it."""
-        for leaf, here in _texts(value, path):
-            self._leaf(leaf, here, None, place.names, place)
-        return self._compiled(value, place.names, where)
+        return self._template(value, path, None, place.names, where, place)
 
     def expression_apart(self, text: str, path: Path, place: Apart) -> Expression | None:
         """A bare-CEL field that belongs to no step and may be absent."""
@@ -117,7 +113,11 @@ class Binder:
             parse_timestamp(text)
         except TimeTextError:
             text = "${" + self.expression(text, path, spot).source + "\n}"
-        return self._compiled(text, self._names(spot, _NOTHING), _where(path, spot))
+        names = self._names(spot, _NOTHING)
+        try:
+            return compile_template(text, names, _where(path, spot))
+        except TemplateSyntaxError:
+            return compile_template(None, names)
 
     def duration(self, text: str, path: Path, spot: Spot) -> Duration | None:
         """A duration of more than zero, or one `${...}` that gives it."""
@@ -145,22 +145,31 @@ class Binder:
         names = self._names(spot, frozenset({"event"}))
         return compile_expression(f"({first.source}\n) && ({second.source}\n)", names)
 
-    def _compiled(self, value: Any, names: Names, where: str) -> Template:
-        """The template, or null where its faults are already noted."""
+    def _template(self, value: Any, path: Path, spot: Spot | None, names: Names, where: str, place: Apart) -> Template:
+        """The template; null where there is a fault, and then the texts are gone through one by one to note all."""
         try:
-            return compile_template(value, names, where)
+            template = compile_template(value, names, where)
         except TemplateSyntaxError:
+            for text, here in _texts(value, path):
+                self._blame(text, here, spot, names, place)
             return compile_template(None, names)
+        self._check_texts(template, path, spot, place)
+        return template
 
-    def _leaf(self, text: str, path: Path, spot: Spot | None, names: Names, place: Apart = _STEP) -> None:
+    def _blame(self, text: str, path: Path, spot: Spot | None, names: Names, place: Apart) -> None:
         try:
             template = compile_template(text, names)
         except TemplateSyntaxError as refused:
             for error in refused.errors:
                 self._note(error, path, place)
             return
-        self._check_absent(template.references, text, path, place)
-        self._check(template.references, template.guarded, text, path, spot)
+        self._check_texts(template, path, spot, place)
+
+    def _check_texts(self, template: Template, path: Path, spot: Spot | None, place: Apart) -> None:
+        for part in template.texts:
+            here = (*path, *part.path)
+            self._check_absent(part.references, part.source, here, place)
+            self._check(part.references, part.guarded, part.source, here, spot)
 
     def _names(self, spot: Spot, extra: frozenset[str]) -> Names:
         items = frozenset(_items(spot))
@@ -210,20 +219,23 @@ class Binder:
         self, name: str, field: list[str], guarded: frozenset[str], text: str, path: Path, spot: Spot
     ) -> None:
         target = self._survey.sites[name]
-        at = _position(text, f"steps.{name}")
         seen = sight(target, spot)
         if seen.verdict is not Verdict.HAS_RUN:
             reason = "it is this step; its result is `result` in `output`" if seen.verdict is Verdict.SELF else ""
             message = f"`steps.{name}` cannot exist here: {reason or seen.verdict.value}"
-            self._problems.add(path, message, "UNREACHABLE_STEP", at=at)
+            self._note_step(name, message, text, path)
         elif field == ["failures"] and target.step.foreach is None:
-            self._problems.add(path, f"`{name}` is no `foreach`, so it has no `failures`", "UNREACHABLE_STEP", at=at)
+            self._note_step(name, f"`{name}` is no `foreach`, so it has no `failures`", text, path)
         elif field and name not in guarded and not _provided_for(seen, text, spot):
             message = (
                 f"`{name}` may be skipped, and then `steps.{name}.{field[0]}` has no value; "
                 f"guard it with has(...), .? or `when`"
             )
-            self._problems.add(path, message, "MAY_BE_SKIPPED", at=at, warning=True)
+            self._note_step(name, message, text, path, warning=True)
+
+    def _note_step(self, name: str, message: str, text: str, path: Path, *, warning: bool = False) -> None:
+        code = "MAY_BE_SKIPPED" if warning else "UNREACHABLE_STEP"
+        self._problems.add(path, message, code, at=_position(text, f"steps.{name}"), warning=warning)
 
     def _check_variable(self, name: str, text: str, path: Path) -> None:
         if name in self._survey.variables or f"has(vars.{name})" in text:
@@ -285,7 +297,11 @@ def _handled(spot: Spot) -> bool:
 
 def _where(path: Path, spot: Spot) -> str:
     """A path as run-time errors name it: within its step."""
-    return render(path[len(spot.site.path) :] if spot.site is not None else path)
+    return _rendered(path[len(spot.site.path) :] if spot.site is not None else path)
+
+
+_rendered = lru_cache(render)
+"""The steps of a definition have the same few paths within them, over and over."""
 
 
 def _position(text: str, name: str) -> tuple[int, int]:

@@ -46,12 +46,11 @@ class CelFailure(Exception):
 class Program:
     """A compiled expression with its limits in place. Evaluating it is safe from several threads."""
 
-    __slots__ = ("_eval", "_may_be_optional", "tree")
+    __slots__ = ("_eval", "_may_be_optional")
 
-    def __init__(self, expression: cel.Expression, tree: cel_tree.Tree) -> None:
+    def __init__(self, expression: cel.Expression, may_be_optional: bool) -> None:
         self._eval = expression.eval
-        self._may_be_optional = _makes_optionals(tree.root)
-        self.tree = tree
+        self._may_be_optional = may_be_optional
 
     def run(self, data: dict[str, object]) -> Value:
         """The result for these variables; raises `CelFailure`."""
@@ -69,22 +68,31 @@ class Program:
         return _to_value(plain)
 
 
-def compile_program(source: str, variables: frozenset[str]) -> Program:
-    """Compile `source`, which may name these variables; raises `CelCompileError`."""
-    environment = _environment(variables)
-    try:
-        checked = environment.compile(source)
-    except RuntimeError as error:
-        raise _compile_error(str(error), source) from None
+def compile_program(source: str, variables: frozenset[str]) -> tuple[Program, cel_tree.Tree]:
+    """Compile `source`, which may name these variables; raises `CelCompileError`. The tree is that of the source."""
+    checked = _checked(source, variables)
     if checked.return_type().name().startswith("optional_type"):
         raise CelCompileError("the result is an optional; end with .orValue(...)", 1, 1)
     serialized = checked.serialize()
     tree = cel_tree.read_tree(serialized)
-    if not cel_tree.needs_limits(tree.root, _BOUNDED_METHODS):
-        return Program(checked, tree)
-    limited = cel_tree.read_tree(serialized).root
-    cel_tree.limit_tree(limited, EXPRESSION_ITEMS_MAX, _TOO_MANY, _BOUNDED_METHODS)
-    return Program(environment.deserialize(cel_tree.write_tree(serialized, limited)), tree)
+    may_be_optional = _makes_optionals(tree.root)
+    if cel_tree.needs_limits(tree.root, _BOUNDED_METHODS):
+        limited = cel_tree.read_tree(serialized).root
+        cel_tree.limit_tree(limited, EXPRESSION_ITEMS_MAX, _TOO_MANY, _BOUNDED_METHODS)
+        checked = _environment(variables).deserialize(cel_tree.write_tree(serialized, limited))
+    return Program(checked, may_be_optional), tree
+
+
+def compile_plain(source: str, variables: frozenset[str]) -> Program:
+    """The same for a `source` of which `cel_names.find_plain` tells the references: no limits, no optionals."""
+    return Program(_checked(source, variables), may_be_optional=False)
+
+
+def _checked(source: str, variables: frozenset[str]) -> cel.Expression:
+    try:
+        return _environment(variables).compile(source)
+    except RuntimeError as error:
+        raise _compile_error(str(error), source) from None
 
 
 @lru_cache(maxsize=ENVIRONMENTS_MAX)

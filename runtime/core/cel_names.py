@@ -55,6 +55,30 @@ def find(parsed: tree.Tree, roots: Set[str]) -> list[Reference]:
     return finder.found
 
 
+# Paths, literals and operators between them, with nothing that calls, indexes, loops or chooses.
+_PLAIN_OPERAND: Final = r"""(?:[A-Za-z_]\w*+(?:\.[A-Za-z_]\w*+)*+|\d++(?:\.\d++)?+|"[^"\\\n]*+"|'[^'\\\n]*+')"""
+_PLAIN_TERM: Final = rf"[\s(!-]*+{_PLAIN_OPERAND}[\s)]*+"
+_PLAIN: Final = re.compile(rf"{_PLAIN_TERM}(?:(?:[=!<>]=|&&|\|\||[-+*/%<>]){_PLAIN_TERM})*+", re.ASCII)
+_PLAIN_NAME: Final = re.compile(r""""[^"]*"|'[^']*'|([A-Za-z_][\w.]*)""", re.ASCII)
+_PLAIN_LITERALS: Final = frozenset(("true", "false", "null"))
+
+
+def find_plain(source: str, roots: Set[str]) -> list[Reference] | None:
+    """What `find` gives for a source that compiles, where the text alone tells it, which is much faster; else None."""
+    if _PLAIN.fullmatch(source) is None:
+        return None
+    found: list[Reference] = []
+    for match in _PLAIN_NAME.finditer(source):
+        if not match[1]:
+            continue
+        path = tuple(match[1].split("."))
+        if path[0] in roots:
+            found.append(Reference(path, match.start(), guarded=False, presence=False))
+        elif path[0] not in _PLAIN_LITERALS:
+            return None
+    return found
+
+
 class _Chain(NamedTuple):
     """A root followed by constant keys. `optional_at` is the depth of the first `.?`, or past the end."""
 

@@ -12,6 +12,8 @@ from .failures import Failure
 
 KEY_LINE = "key:"
 """What the name of the line of a unique key begins with."""
+TRIGGER_LINE = "trigger:"
+"""What the name of the line of a trigger's executions begins with."""
 
 
 class Origin(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -22,6 +24,18 @@ class Origin(msgspec.Struct, frozen=True, omit_defaults=True):
     """Of the published event; empty: it was no event."""
     slot: int = 0
     """The nominal instant of the schedule's slot, in microseconds since the epoch; 0: it was no schedule."""
+
+
+class ForkOrigin(msgspec.Struct, frozen=True, omit_defaults=True):
+    """The execution that another one began as a copy of, and at which of its events."""
+
+    execution_id: str
+    sequence: int
+    """Of the last event taken over."""
+    hash: bytes
+    """Of that event."""
+    imported: bool = False
+    """It came from an export."""
 
 
 class Start(msgspec.Struct, frozen=True):

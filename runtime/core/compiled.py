@@ -157,6 +157,9 @@ def bare_bounds(text: str) -> tuple[int, int]:
 
 def expression_end(text: str, start: int) -> int:
     """The index of the `}` that closes the `${` before `start`; -1 when there is none."""
+    plain = _PLAIN_END.match(text, start)
+    if plain is not None:
+        return plain.end() - 1
     depth = 0
     for token in _TOKEN.finditer(text, start):
         mark = token.group()
@@ -181,6 +184,8 @@ _TOKEN: Final = re.compile(
     r'''|[bB]?(?:"""(?:\\[\s\S]|[^\\])*?"""|\'\'\'(?:\\[\s\S]|[^\\])*?\'\'\'|"(?:\\.|[^"\\\n])*"|'(?:\\.|[^'\\\n])*')'''
     r"""|[A-Za-z_]\w*|`[^`\n]*`|//[^\n]*|[{}]"""
 )
+# Up to a brace, with nothing before it that could hide one.
+_PLAIN_END: Final = re.compile(r"""[^{}"'`/]*\}""")
 _PATH: Final = re.compile(
     r"""\s*([A-Za-z_]\w*)((?:\.[A-Za-z_]\w*|\[(?:\d{1,9}|"[^"\\\n]*"|'[^'\\\n]*')\])*)\s*""", re.ASCII
 )
@@ -271,11 +276,15 @@ class _Program(NamedTuple):
 @lru_cache(maxsize=PROGRAMS_MAX)
 def _program(source: str, items: frozenset[str]) -> _Program:
     variables = ROOTS | items
+    references = cel_names.find_plain(source, variables)
     try:
-        program = cel_engine.compile_program(source, variables)
+        if references is not None:
+            program = cel_engine.compile_plain(source, variables)
+        else:
+            program, tree = cel_engine.compile_program(source, variables)
+            references = cel_names.find(tree, variables)
     except cel_engine.CelCompileError as error:
         raise cel_names.explain(error, source, variables) from None
-    references = cel_names.find(program.tree, variables)
     needs: _Needs = {}
     for reference in sorted(references, key=lambda one: (len(one.path), one.presence)):
         _add_need(needs, reference)

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cached_property
 
 import msgspec
 
@@ -188,16 +189,27 @@ class _Builder:
         return step
 
     def _policy(self, own: lang.Retry | None, path: Path) -> RetryPolicy:
-        if own is not None:
-            check_retry(own, path, self._problems)
+        if own is None:
+            return self._usual_policy
+        check_retry(own, path, self._problems)
+        return self._merged(own, path)
+
+    @cached_property
+    def _usual_policy(self) -> RetryPolicy:
+        """Of the steps that say nothing themselves."""
+        return self._merged(None, ("defaults", "retry"))
+
+    def _merged(self, own: lang.Retry | None, path: Path) -> RetryPolicy:
         whole = merged(own, self._retry, lang.Retry())
-        check_merged(whole, path if own is not None else ("defaults", "retry"), self._problems)
+        check_merged(whole, path, self._problems)
         return retry_policy(whole)
 
     def _limits(self, said: lang.Timeouts | None, path: Path, spot: Spot) -> Timeouts:
         return timeouts(said or lang.Timeouts(), path, lambda text, here: self._bind.duration(text, here, spot))
 
     def _task_limits(self, own: lang.Timeouts | None, path: Path, spot: Spot) -> Timeouts:
+        if own is None:
+            return self._timeouts
         mine, default = self._limits(own, path, spot), self._timeouts
         return Timeouts(
             queue=default.queue if mine.queue is None else mine.queue,

@@ -12,7 +12,7 @@ from typing import Any, TypeAlias, Union
 import msgspec
 from msgspec import UNSET, UnsetType
 
-from .commands import Origin
+from .commands import ForkOrigin, Origin
 from .failures import Failure
 
 
@@ -256,6 +256,26 @@ class EventMissed(_Event, frozen=True):
     published_id: str = ""
 
 
+class ExecutionForked(_Event, frozen=True):
+    """The first event of an execution that begins as another one was: forked from it, or imported.
+
+    What is open goes on in the new one by itself. Left behind are the places in lines, the ids of events and requests,
+    what was accepted and not processed, and the answers of workers that held a task.
+    """
+
+    origin: ForkOrigin
+    state: Any
+    """The whole state taken over, in the form of a snapshot; its times are those of the new execution."""
+
+
+class StepInherited(_Event, frozen=True):
+    """An open step run with a task came over with ExecutionForked; this is the input of its attempts from here on."""
+
+    path: str
+    input: Any = None
+    trace: str = ""
+
+
 Event: TypeAlias = Union[  # noqa: UP007 - a closed list reads best one a line
     ExecutionStarted,
     StepScheduled,
@@ -282,6 +302,8 @@ Event: TypeAlias = Union[  # noqa: UP007 - a closed list reads best one a line
     ExecutionReleased,
     EventEmitted,
     EventMissed,
+    ExecutionForked,
+    StepInherited,
 ]
 
 TERMINAL = (ExecutionCompleted, ExecutionFailed, ExecutionCancelled, ExecutionTerminated)

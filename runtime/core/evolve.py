@@ -12,6 +12,7 @@ from __future__ import annotations
 from collections.abc import Callable, Container
 from typing import Any
 
+import msgspec
 from msgspec import UNSET, UnsetType
 
 from . import events as ev
@@ -57,6 +58,35 @@ def _started(state: State, event: ev.ExecutionStarted, at: int) -> None:
     state.behind = event.behind
     state.origin = event.origin
     state.started_at = at
+
+
+def _forked(state: State, event: ev.ExecutionForked, at: int) -> None:
+    if state.sequence != 1:
+        raise IllegalTransition("an execution is forked by its first event")
+    taken = taken_over(event)
+    for name in _TAKEN_OVER:
+        setattr(state, name, getattr(taken, name))
+    state.fork = event.origin
+
+
+_TAKEN_OVER = [
+    name for name in State.__struct_fields__ if name not in ("execution_id", "sequence", "hash", "updated_at")
+]
+
+
+def taken_over(event: ev.ExecutionForked) -> State:
+    """The state that an ExecutionForked holds, in fresh containers."""
+    try:
+        return msgspec.convert(event.state, State, strict=False)
+    except msgspec.ValidationError as error:
+        raise IllegalTransition(f"the state taken over cannot be read: {error}") from error
+
+
+def _inherited(state: State, event: ev.StepInherited, at: int) -> None:
+    run = state.runs.get(event.path)
+    if run is None or not run.state.open or not run.operation:
+        raise IllegalTransition(f"step run {event.path} is no open task")
+    run.scheduled = state.sequence
 
 
 def _released(state: State, event: ev.ExecutionReleased, at: int) -> None:
@@ -255,6 +285,8 @@ _APPLY: dict[type[ev.Event], Callable[[State, Any, int], None]] = {
     ev.ExecutionReleased: _released,
     ev.EventEmitted: _told,
     ev.EventMissed: _told,
+    ev.ExecutionForked: _forked,
+    ev.StepInherited: _inherited,
 }
 
 

@@ -6,9 +6,11 @@ publish, never ignored; the issue that brings a feature deletes its line.
 
 from __future__ import annotations
 
+import functools
 import re
+import typing
 from collections.abc import Iterator, Mapping
-from typing import Final, cast
+from typing import Any, Final, cast
 
 import msgspec
 
@@ -123,7 +125,7 @@ def kinds_of(step: lang.Step) -> list[str]:
 def not_executed(part: msgspec.Struct, path: Path = ()) -> Iterator[tuple[Path, str]]:
     """Everything set in a part of a definition that this version does not execute: its path and what it is."""
     refused = NOT_EXECUTED.get(type(part), frozenset())
-    for name, key in zip(part.__struct_fields__, part.__struct_encode_fields__, strict=True):
+    for name, key in _watched(type(part)):
         value = getattr(part, name)
         if value is None or (value in ("", (), {}) and name not in KINDS):
             continue
@@ -134,6 +136,25 @@ def not_executed(part: msgspec.Struct, path: Path = ()) -> Iterator[tuple[Path, 
             yield here, f"{_owner(part)}`{key}: {value}`"
         if name not in refused or hasattr(value, "steps"):
             yield from _inside(value, here)
+
+
+@functools.cache
+def _watched(kind: type[msgspec.Struct]) -> tuple[tuple[str, str], ...]:
+    """The fields that may be refused or have something refused in them, each with its key."""
+    hints = typing.get_type_hints(kind)
+    refused = NOT_EXECUTED.get(kind, frozenset())
+    return tuple(
+        (name, key)
+        for name, key in zip(kind.__struct_fields__, kind.__struct_encode_fields__, strict=True)
+        if name in refused or (kind, name) in VALUES_NOT_EXECUTED or _holds_parts(hints[name])
+    )
+
+
+def _holds_parts(hint: Any) -> bool:
+    """Whether values of an annotation are, or have in them, parts of the language."""
+    if isinstance(hint, type) and issubclass(hint, msgspec.Struct):
+        return True
+    return any(map(_holds_parts, typing.get_args(hint)))
 
 
 def _inside(value: object, path: Path) -> Iterator[tuple[Path, str]]:

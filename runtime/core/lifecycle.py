@@ -349,7 +349,8 @@ def refuse_in_use(definition_id: str, version: int, running: int, first: Sequenc
     """The refusal to delete what runs; `first` are some of the executions."""
     what = f"version {version} of definition {definition_id!r}" if version else f"definition {definition_id!r}"
     which = ", ".join(first) + (", ..." if running > len(first) else "")
-    message = f"{running or 'some'} executions of {what} have not ended{': ' if first else ''}{which}"
+    verb = "execution of {} has" if running == 1 else "executions of {} have"
+    message = f"{running or 'some'} {verb.format(what)} not ended{': ' if first else ''}{which}"
     return Refusal(
         Kind.STATE,
         "DEFINITION_IN_USE",

@@ -101,7 +101,10 @@ def refused_tree(violations: Iterable[Violation]) -> Refused:
     """The refusal of a text or tree that cannot even be read."""
     found = tuple(violations)
     message = "; ".join(violation.located for violation in found[:3])
-    return Refused(Refusal(Kind.INVALID, "INVALID_DEFINITION", message, violations=found))
+    too_large = all(violation.code == "LIMIT" for violation in found)
+    return Refused(
+        Refusal(Kind.INVALID, "LIMIT_EXCEEDED" if too_large else "INVALID_DEFINITION", message, violations=found)
+    )
 
 
 def tree(value: Any, limits: DefinitionLimits | None = None) -> Node:

@@ -8,8 +8,11 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
+import msgspec
+
 from . import effects as fx
 from . import events as ev
+from .evolve import taken_over
 from .state import Run, State, StepState
 
 
@@ -118,6 +121,23 @@ def _emitted(state: State, event: ev.EventEmitted) -> Iterable[fx.Effect]:
     return (fx.EmitEvent(state.sequence + 1, event.name, event.key, event.payload),)
 
 
+def _forked(state: State, event: ev.ExecutionForked) -> Iterator[fx.Effect]:
+    """What the state taken over waits for, but for its tasks: each has an event of its own, with its input."""
+    taken = taken_over(event)
+    yield from (fx.SetTimer("", name, due) for name, due in taken.timers.items())
+    for path, run in taken.open_runs():
+        yield from (fx.SetTimer(path, name, due) for name, due in run.timers.items())
+        if run.key:
+            yield fx.OpenWait(path, run.events, run.key)
+
+
+def _inherited(state: State, event: ev.StepInherited) -> Iterator[fx.Effect]:
+    run = state.runs[event.path]
+    if run.state is StepState.SCHEDULED:
+        opened = fx.OpenTask(event.path, run.operation, run.attempt, state.sequence + 1, run.priority)
+        yield msgspec.structs.replace(opened, attempt_timeout=run.attempt_timeout, input=event.input, trace=event.trace)
+
+
 def _ended(state: State, event: ev.Event) -> Iterator[fx.Effect]:
     for kept in state.kept.values():
         if kept.enqueued:
@@ -143,5 +163,7 @@ _REACT: dict[type[ev.Event], Callable[[State, Any], Iterable[fx.Effect]]] = {
     ev.TimerSet: _timer_set,
     ev.TimerFired: _timer_fired,
     ev.EventEmitted: _emitted,
+    ev.ExecutionForked: _forked,
+    ev.StepInherited: _inherited,
     **dict.fromkeys(ev.TERMINAL, _ended),
 }

@@ -109,10 +109,11 @@ class _Reader:
         self.wrong((*path, name), f"unknown field {name!r}{hint}", "UNKNOWN_FIELD", key=True)
 
     def _refuse_mixed(self, value: Mapping[str, Node], fields: Mapping[str, _Field], path: Path) -> None:
-        known = [name for name in value if name in fields]
-        snake = next((name for name in known if "_" in name), None)
-        humped = next((name for name in known if any(letter.isupper() for letter in name)), None)
-        if snake and humped:
+        snake = next((name for name in value if "_" in name and name in fields), None)
+        if snake is None:
+            return
+        humped = next((name for name in value if name in fields and any(map(str.isupper, name))), None)
+        if humped is not None:
             message = f"{snake!r} and {humped!r} mix snake_case and camelCase in one object; write all names one way"
             self._problems.add((*path, humped), message, "MIXED_NAMES", key=True)
 

@@ -17,7 +17,7 @@ from typing import Any
 import msgspec
 from msgspec import UNSET, UnsetType
 
-from .commands import Origin
+from .commands import ForkOrigin, Origin
 from .failures import Failure
 
 
@@ -216,6 +216,8 @@ class State(msgspec.Struct, omit_defaults=True):
     """The id of the execution that it was accepted behind: PENDING until it was released; empty: it began at once."""
     origin: Origin | None = None
     """The trigger that started it."""
+    fork: ForkOrigin | None = None
+    """What it was forked or imported from."""
     started_at: int = 0
     """When it was accepted."""
     released_at: int = 0

@@ -5,8 +5,8 @@ put in as text. `$${` is a literal `${`. One pass: what an expression yields is 
 are taken as they are.
 """
 
-from collections.abc import Callable, Iterator
-from typing import Any, Final, TypeAlias, cast
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any, Final, NamedTuple, TypeAlias, cast
 
 from .compiled import (
     Expression,
@@ -32,24 +32,39 @@ class TemplateSyntaxError(Exception):
         self.errors = tuple(errors)
 
 
+class Text(NamedTuple):
+    """One string with expressions in it, within a template."""
+
+    path: _Path
+    source: str
+    references: tuple[tuple[str, ...], ...]
+    """As `Expression.references`, of all its expressions."""
+    guarded: frozenset[str]
+    """As `Expression.guarded`, of all its expressions."""
+
+
 class Template:
     """A compiled template; immutable, to be shared freely."""
 
-    __slots__ = ("_make", "_value", "constant", "expressions", "guarded", "references")
+    __slots__ = ("_make", "_value", "constant", "texts")
 
-    def __init__(self, value: Value, make: _Make | None, expressions: list[Expression]) -> None:
+    def __init__(self, value: Value, make: _Make | None, texts: list[Text]) -> None:
         self._value = value
         self._make = make
         self.constant = make is None
         """There is no expression in it: evaluating returns the value itself."""
-        self.expressions = tuple(expressions)
-        self.references: tuple[tuple[str, ...], ...] = tuple(
-            dict.fromkeys(path for expression in expressions for path in expression.references)
-        )
+        self.texts = tuple(texts)
+        """The strings that have expressions, in order."""
+
+    @property
+    def references(self) -> tuple[tuple[str, ...], ...]:
         """As `Expression.references`, of all its expressions."""
-        named = {path[1] for path in self.references if path[0] == "steps"}
-        self.guarded: frozenset[str] = frozenset(step for step in named if all(_guards(e, step) for e in expressions))
+        return _references(self.texts)
+
+    @property
+    def guarded(self) -> frozenset[str]:
         """The ids of steps that it only ever names under `has()`, `.?` or a condition."""
+        return _guarded(self.texts)
 
     def evaluate(self, lookup: Lookup) -> Value:
         """The value with every expression replaced; raises `ExpressionError` with the place in `where`."""
@@ -62,11 +77,26 @@ def compile_template(value: Value, names: Names, where: str = "") -> Template:
     plain, make = compiler.compile(value, ())
     if compiler.errors:
         raise TemplateSyntaxError(compiler.errors)
-    return Template(plain, make, compiler.expressions)
+    return Template(plain, make, compiler.texts)
 
 
-def _guards(expression: Expression, step: str) -> bool:
-    return step in expression.guarded or not any(path[:2] == ("steps", step) for path in expression.references)
+def _text(path: _Path, source: str, expressions: list[Expression]) -> Text:
+    if len(expressions) == 1:
+        return Text(path, source, expressions[0].references, expressions[0].guarded)
+    return Text(path, source, _references(expressions), _guarded(expressions))
+
+
+def _references(parts: Sequence[Expression | Text]) -> tuple[tuple[str, ...], ...]:
+    return tuple(dict.fromkeys(path for part in parts for path in part.references))
+
+
+def _guarded(parts: Sequence[Expression | Text]) -> frozenset[str]:
+    named = {path[1] for path in _references(parts) if path[0] == "steps"}
+    return frozenset(step for step in named if all(_guards(part, step) for part in parts))
+
+
+def _guards(part: Expression | Text, step: str) -> bool:
+    return step in part.guarded or not any(path[:2] == ("steps", step) for path in part.references)
 
 
 _OPEN: Final = "${"
@@ -80,7 +110,7 @@ class _Compiler:
         self._names = names
         self._where = where
         self.errors: list[ExpressionSyntaxError] = []
-        self.expressions: list[Expression] = []
+        self.texts: list[Text] = []
 
     def compile(self, value: Value, path: _Path) -> tuple[Value, _Make | None]:
         """The value with `$${` resolved, and how to make it when it has expressions."""
@@ -122,7 +152,7 @@ class _Compiler:
             return text, None
         if all(isinstance(part, str) for part in parts):
             return "".join(cast(list[str], parts)), None
-        self.expressions.extend(part for part in parts if isinstance(part, Expression))
+        self.texts.append(_text(path, text, [part for part in parts if not isinstance(part, str)]))
         if len(parts) == 1:
             return None, _whole(cast(Expression, parts[0]), where)
         return None, _interpolation(parts, where)

@@ -10,12 +10,13 @@ from typing import Final
 from . import definition as lang
 from .binding import Apart, Binder
 from .durations import SECOND_US, TimeTextError, parse_duration, parse_timestamp
-from .expressions import Names
+from .expressions import Expression, ExpressionError, Names
 from .language import ROOTS_NOT_BOUND_IN_TRIGGERS, TRIGGER_ID
 from .nodes import DefinitionLimits, Path, Problems
 from .plan import EventSource, ScheduleSource, TriggerPlan
 from .survey import check_event_name
 from .triggers import identity
+from .values import encode
 
 TRIGGER_CLASH = "TRIGGER_CLASH"
 
@@ -84,6 +85,10 @@ def _check_clashes(plans: tuple[TriggerPlan, ...], problems: Problems) -> None:
         problems.add(("triggers", number, "event", "execution_id"), message, TRIGGER_CLASH)
 
 
+def _nothing(root: str, step: str) -> object:
+    raise AssertionError(f"an expression without references asks for {root} {step}")
+
+
 class _Compiler:
     """One method a part."""
 
@@ -110,11 +115,23 @@ class _Compiler:
 
     def _event(self, said: lang.EventTrigger, path: Path) -> EventSource:
         check_event_name(said.name, (*path, "name"), self._problems, "an event trigger needs the event's `name`")
-        return EventSource(
-            name=said.name,
-            filter=self._bind.expression_apart(said.filter, (*path, "filter"), _JUDGED),
-            execution_id=self._bind.expression_apart(said.execution_id, (*path, "execution_id"), _JUDGED),
-        )
+        condition = self._bind.expression_apart(said.filter, (*path, "filter"), _JUDGED)
+        self._check_constant(condition, bool, "must be true or false", (*path, "filter"))
+        execution_id = self._bind.expression_apart(said.execution_id, (*path, "execution_id"), _JUDGED)
+        self._check_constant(execution_id, str, "must be a string", (*path, "execution_id"))
+        return EventSource(name=said.name, filter=condition, execution_id=execution_id)
+
+    def _check_constant(self, expression: Expression | None, wanted: type, rule: str, path: Path) -> None:
+        """An expression that looks at nothing is the same for every event: what it gives is known now."""
+        if expression is None or expression.references or expression.source == "null":
+            return  # an expression that does not compile, and has been blamed for it, is null
+        try:
+            value = expression.evaluate(_nothing)
+        except ExpressionError as error:
+            self._problems.add(path, error.message, "INVALID_EXPRESSION")
+            return
+        if not isinstance(value, wanted):
+            self._problems.add(path, f"{rule}, and is always {encode(value).decode()}", "WRONG_TYPE")
 
     def _schedule(self, said: lang.ScheduleTrigger, path: Path) -> ScheduleSource:
         self._check_times(said, path)

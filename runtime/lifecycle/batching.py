@@ -30,7 +30,8 @@ from .publishing import (
     answer_to,
     compile_content,
 )
-from .recording import Announced, Origin
+from .recording import Announced, Done, Origin
+from .triggering import Together
 
 
 class BatchItem(msgspec.Struct, frozen=True):
@@ -78,9 +79,9 @@ class Batching:
         self._publishing = publishing
         chain: Chain[PublishBatch, Announced[AllDecided[Decided]]] = (
             first("load", self._load)
-            .map("validate", self.validate)
-            .map("compile", for_each(compile_content))
-            .map("decide", self.decide)
+            .then("validate", self.validate)
+            .then("compile", for_each(compile_content))
+            .then("decide", self.decide)
             .commit("record", publishing.ending.record)
             .then("invalidate", publishing.ending.invalidate)
             .then("announce", publishing.ending.announce)
@@ -92,12 +93,13 @@ class Batching:
         raises, with the place of each item that is refused."""
         tenant = command.origin.tenant
         return await self._publishing.ending.carry_out(
-            self.chain, command, batch_answer, lambda done: self.as_it_is(tenant, done.identity)
+            self.chain, command, batch_answer, lambda done: self.as_it_is(tenant, done)
         )
 
-    async def as_it_is(self, tenant: str, identity: str) -> BatchAnswer:
+    async def as_it_is(self, tenant: str, done: Done) -> BatchAnswer:
         """The answer to a request that was carried out before: its versions, and the definitions as they are now."""
-        answers = [await self._publishing.as_it_is(tenant, one) for one in identity.split(",")]
+        each = zip(done.identity.split(","), done.changed, strict=True)
+        answers = [await self._publishing.as_it_is(tenant, identity, changed) for identity, changed in each]
         return BatchAnswer(tuple(answers), max(answer.revision for answer in answers))
 
     # The stages
@@ -116,21 +118,19 @@ class Batching:
         check_none(_repeated(loaded))
         return loaded
 
-    def validate(self, each: Each[Loaded]) -> Each[Validated]:
+    async def validate(self, each: Each[Loaded]) -> Each[Validated]:
         """Find everything that is wrong with any of them, and what does not go together. Raises Refused."""
-        examined = for_each(self._publishing.examine)(each)
-        refused: list[tuple[str, Refusal]] = []
-        for place, item in examined.singles():
-            others = [other.candidate for other in examined.items if other is not item]
-            wrong = self._publishing.collisions(item, others)
-            if wrong:
-                refused.append((place, refuse_content(wrong, item.plan.definition_id)))
-        check_none(refused)
-        return examined
+        examined = await for_each(self._publishing.examine)(each)
+        together = Together(item.plan for item in examined.items)
 
-    def decide(self, each: Each[Compiled]) -> AllDecided[Decided]:
+        def suits(item: Validated) -> Validated:
+            return self._publishing.suits(item, together)
+
+        return await for_each(suits)(examined)
+
+    async def decide(self, each: Each[Compiled]) -> AllDecided[Decided]:
         """Find what each comes to. Raises Refused."""
-        return AllDecided(for_each(self._publishing.decide)(each))
+        return AllDecided(await for_each(self._publishing.decide)(each))
 
 
 def batch_answer(decided: AllDecided[Decided], revision: int, stages: Report) -> BatchAnswer:

@@ -140,11 +140,15 @@ async def _run_all(
     """Go on from what has run; `stored`: the change is on disk already."""
     for stage in stages:
         begun = monotonic()
-        with _tracer.start_as_current_span("callboard.stage", attributes={"callboard.stage": stage.name}):
+        with _tracer.start_as_current_span("callboard.stage", attributes={"callboard.stage": stage.name}) as span:
             value, error = await _run(stage, ran, stored)
+            if error:
+                span.set_status(trace.StatusCode.ERROR, error)
         run = StageRun(stage.name, round((monotonic() - begun) * 1_000_000), error)
         ran = Ran(value, (*ran.stages, run))
         stored = stored or stage.durable
+        # A stage may think hard about a large definition; others get their turn before the next one does.
+        await asyncio.sleep(0)
     return ran
 
 

@@ -32,7 +32,6 @@ from ..core.lifecycle import OnDelete as OnDelete  # noqa: PLC0414 - it is part 
 from ..core.refusals import Refused
 from ..lifecycle_rows import DefinitionHead
 from ..ports import Clock, Ids
-from ..rows import Request
 from ..trigger_rows import JobKind, JobRow, JobState
 from .chain import Chain, Report, first
 from .contents import published_content
@@ -41,6 +40,7 @@ from .extensions import UserStage, extended
 from .recording import (
     Announce,
     Announced,
+    Done,
     Ending,
     LifecycleStore,
     Origin,
@@ -53,7 +53,7 @@ from .recording import (
 RUNNING_NAMED_MAX = 10
 """Executions that a refusal names."""
 TRIES_MAX = 3
-"""How often a deletion that found nothing running, and was lost to a start, is decided anew, with a job for that."""
+"""How often a deletion that found nothing running, and was lost to a start, is decided anew."""
 
 
 class Delete(msgspec.Struct, frozen=True):
@@ -119,7 +119,12 @@ class Decided:
     @property
     def identity(self) -> str:
         """The definition, and the job that finishes it."""
-        return f"{self.loaded.command.definition_id}#{self.job.job_id if self.job is not None else ''}"
+        return f"{self.loaded.command.definition_id}#{self.working}"
+
+    @property
+    def working(self) -> str:
+        """The job that sees to what runs, once this is carried out; empty: there is none."""
+        return self.loaded.job_id if self.job is not None or self.loaded.head.state == DELETING else ""
 
 
 class DeleteAnswer(msgspec.Struct, frozen=True):
@@ -177,7 +182,8 @@ class Deleting:
                     self.chain, command, _answer, lambda done: self._as_it_is(command.origin.tenant, done)
                 )
             except Refused as refused:
-                if refused.refusal.reason != "DEFINITION_IN_USE" or command.running is OnDelete.REFUSE:
+                # Where the store has found something that runs, it counts none: decided anew, it is named.
+                if refused.refusal.metadata.get("running") != "0":
                     raise
         message = f"executions of definition {command.definition_id!r} begin faster than it is deleted; try again"
         raise lost_race(message, command.definition_id)
@@ -186,12 +192,12 @@ class Deleting:
         """Run a job that a deletion began (kind DELETE_DEFINITION) to its end."""
         await self._deletions.run(job)
 
-    async def _as_it_is(self, tenant: str, done: Request) -> DeleteAnswer:
+    async def _as_it_is(self, tenant: str, done: Done) -> DeleteAnswer:
         """The answer to a request that was carried out before: its job, and the definition as it is now."""
         definition_id, _, job_id = done.identity.partition("#")
-        head = await self._store.definition(tenant, definition_id)
-        revision = head.revision if head is not None else 0
-        return DeleteAnswer(definition_id, revision, standing_of(head).etag, True, job_id=job_id)
+        return DeleteAnswer(
+            definition_id, *await self._ending.present(tenant, definition_id), done.changed[0], job_id=job_id
+        )
 
     # The stages
 
@@ -264,7 +270,7 @@ def _job(loaded: Loaded, decision: Decision) -> JobRow:
 def _answer(decided: Decided, revision: int, stages: Report) -> DeleteAnswer:
     """A job is named only where there is one: not where the deletion was rehearsed."""
     part, decision, loaded = decided.parts[0], decided.decision, decided.loaded
-    working = (revision and decided.job is not None) or loaded.head.state == DELETING
+    working = revision or loaded.head.state == DELETING
     return DeleteAnswer(
         definition_id=part.definition_id,
         revision=part.revision_after(revision),
@@ -272,5 +278,5 @@ def _answer(decided: Decided, revision: int, stages: Report) -> DeleteAnswer:
         changed=decision.changed,
         stages=stages,
         impact=decision.impact,
-        job_id=loaded.job_id if working else "",
+        job_id=decided.working if working else "",
     )

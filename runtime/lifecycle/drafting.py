@@ -29,14 +29,13 @@ from ..core.reader import Reading
 from ..core.refusals import Refused, Violation
 from ..lifecycle_rows import DefinitionHead
 from ..ports import Clock
-from ..rows import Request
 from ..schemas import check_schema
 from ..slots import check_schedules
 from ..trigger_rows import JobRow
 from .chain import Chain, Report, first
 from .contents import Given, other_id, read_given, usable_id
 from .extensions import UserStage, extended
-from .recording import Announce, Announced, Ending, LifecycleStore, Origin, Part, Writer, standing_of
+from .recording import Announce, Announced, Done, Ending, LifecycleStore, Origin, Part, Writer, standing_of
 
 
 class PutDraft(msgspec.Struct, frozen=True):
@@ -146,10 +145,9 @@ class Drafting:
             self.chain, command, _answer, lambda done: self._as_it_is(command.origin.tenant, done)
         )
 
-    async def _as_it_is(self, tenant: str, done: Request) -> DraftAnswer:
+    async def _as_it_is(self, tenant: str, done: Done) -> DraftAnswer:
         """The answer to a request that was carried out before: the definition as it is now."""
-        head = await self._store.definition(tenant, done.identity)
-        return DraftAnswer(done.identity, head.revision if head is not None else 0, standing_of(head).etag, True)
+        return DraftAnswer(done.identity, *await self._ending.present(tenant, done.identity), done.changed[0])
 
     # The stages
 

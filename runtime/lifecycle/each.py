@@ -1,8 +1,13 @@
 """Several things that go through a chain together: every stage takes all of them, and what is wrong with any of them is
-told at once."""
+told at once.
+
+A stage takes one after the other and lets others run in between: how many there are is nobody else's trouble. So it is
+a `then` of its chain also where it only thinks.
+"""
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Awaitable, Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Generic, TypeVar
@@ -63,21 +68,14 @@ class AllDecided(Generic[Decided]):
         return None
 
 
-def for_each(pure: Callable[[T], Made]) -> Callable[[Each[T]], Each[Made]]:
+def for_each(pure: Callable[[T], Made]) -> Callable[[Each[T]], Awaitable[Each[Made]]]:
     """The stage that does to each what `pure` does to one."""
 
-    def run(each: Each[T]) -> Each[Made]:
-        made: list[Made] = []
-        refused: list[tuple[str, Refusal]] = []
-        for place, item in each.singles():
-            try:
-                made.append(pure(item))
-            except Refused as error:
-                refused.append((place, error.refusal))
-        check_none(refused)
-        return Each(tuple(made), each.places)
+    async def effect(item: T) -> Made:
+        await asyncio.sleep(0)
+        return pure(item)
 
-    return run
+    return for_each_in_turn(effect)
 
 
 def for_each_in_turn(effect: Callable[[T], Awaitable[Made]]) -> Callable[[Each[T]], Awaitable[Each[Made]]]:

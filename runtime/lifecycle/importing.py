@@ -8,6 +8,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import Any
 
 import msgspec
@@ -42,9 +43,9 @@ class Importing:
         chain: Chain[Import, Announced[AllDecided[Decided]]] = (
             first("read", self._read)
             .then("load", batching.load)
-            .map("validate", batching.validate)
-            .map("compile", for_each(compile_content))
-            .map("decide", batching.decide)
+            .then("validate", batching.validate)
+            .then("compile", for_each(compile_content))
+            .then("decide", batching.decide)
             .commit("record", publishing.ending.record)
             .then("invalidate", publishing.ending.invalidate)
             .then("announce", publishing.ending.announce)
@@ -56,7 +57,7 @@ class Importing:
         Refused: INVALID_EXPORT with the lines, and what a batch raises."""
         tenant = command.origin.tenant
         return await self._publishing.ending.carry_out(
-            self.chain, command, batch_answer, lambda done: self._batching.as_it_is(tenant, done.identity)
+            self.chain, command, batch_answer, lambda done: self._batching.as_it_is(tenant, done)
         )
 
     async def _read(self, command: Import) -> Each[Publish]:
@@ -65,6 +66,9 @@ class Importing:
         for number, line in enumerate(command.text.split("\n"), 1):
             if line.strip():
                 reader.line(number, line)
+                if reader.hopeless:
+                    break
+                await asyncio.sleep(0)
         return reader.all()
 
 
@@ -101,7 +105,11 @@ class _Reader:
         except (msgspec.MsgspecError, UnicodeError, RecursionError) as error:
             what = "is no definition of an export" if self._header is not None else "is not the header of an export"
             self._note(number, "", f"{what}: {error}")
-            self._header = self._header or ExportHeader(FORMAT)
+
+    @property
+    def hopeless(self) -> bool:
+        """Whether it is no export at all, so that its other lines need not be looked at."""
+        return bool(self._wrong) and (self._header is None or self._header.format != FORMAT)
 
     def _head(self, number: int, text: str) -> None:
         self._header = msgspec.json.decode(text.encode(), type=ExportHeader)

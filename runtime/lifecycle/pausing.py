@@ -18,11 +18,10 @@ from ..core.lifecycle import Decision, StageRun, check_state, decide_pause
 from ..core.refusals import Kind, Refusal, Refused
 from ..lifecycle_rows import DefinitionHead
 from ..ports import Clock
-from ..rows import Request
 from ..trigger_rows import JobRow, TriggerPause, TriggerRow
 from .chain import Chain, Report, first
 from .extensions import UserStage, extended
-from .recording import Announce, Announced, Ending, LifecycleStore, Origin, Part, Writer, standing_of
+from .recording import Announce, Announced, Done, Ending, LifecycleStore, Origin, Part, Writer, standing_of
 from .triggering import next_slot
 
 
@@ -123,10 +122,10 @@ class Pausing:
         REQUEST_ID_REUSED, STAGE_FAILED."""
         return await self._ending.carry_out(self.chain, command, _answer, lambda done: self._as_it_is(command, done))
 
-    async def _as_it_is(self, command: PauseTrigger, done: Request) -> PauseAnswer:
+    async def _as_it_is(self, command: PauseTrigger, done: Done) -> PauseAnswer:
         """The answer to a request that was carried out before: the definition as it is now."""
-        head = await self._store.definition(command.origin.tenant, done.identity)
-        return PauseAnswer(done.identity, command.trigger_id, head.revision if head is not None else 0, changed=True)
+        present = await self._ending.present(command.origin.tenant, done.identity)
+        return PauseAnswer(done.identity, command.trigger_id, present.revision, done.changed[0])
 
     async def _load(self, command: PauseTrigger) -> Loaded:
         tenant, definition_id, trigger_id = command.origin.tenant, command.definition_id, command.trigger_id

@@ -41,7 +41,7 @@ from .chain import Chain, Report, first
 from .contents import Given, other_id, published_content, read_given, read_stored, usable_id
 from .extensions import UserStage, extended
 from .recording import Announce, Announced, Ending, LifecycleStore, Origin, Part, Writer, standing_of
-from .triggering import Candidate, Heard, collisions, guards, hear, past_slots, trigger_changes
+from .triggering import Candidate, Heard, Together, collisions, guards, hear, past_slots, trigger_changes
 
 
 class RunningExecutions(enum.Enum):
@@ -96,7 +96,7 @@ class Validated:
 
     @property
     def candidate(self) -> Candidate:
-        """What others, published along with it, have to go together with."""
+        """What has to go together with the triggers of others."""
         return Candidate(self.loaded.reading, self.plan)
 
 
@@ -192,16 +192,17 @@ class Publishing:
         """Publish. Raises Refused: INVALID_DEFINITION, UNKNOWN_FIELD, LIMIT_EXCEEDED, UNSUPPORTED, DRAFT_NOT_FOUND,
         DEFINITION_DELETED, ETAG_MISMATCH, LOST_RACE, REQUEST_ID_REUSED, STAGE_FAILED."""
         return await self.ending.carry_out(
-            self.chain, command, answer_to, lambda done: self.as_it_is(command.origin.tenant, done.identity)
+            self.chain,
+            command,
+            answer_to,
+            lambda done: self.as_it_is(command.origin.tenant, done.identity, done.changed[0]),
         )
 
-    async def as_it_is(self, tenant: str, identity: str) -> PublishAnswer:
+    async def as_it_is(self, tenant: str, identity: str, changed: bool) -> PublishAnswer:
         """The answer to a request that was carried out before: its version, and the definition as it is now."""
         definition_id, _, version = identity.rpartition("@")
-        head = await self.store.definition(tenant, definition_id)
-        revision = head.revision if head is not None else 0
-        etag = standing_of(head).etag
-        return PublishAnswer(definition_id, int(version), revision, etag, True, impact=Impact(version=int(version)))
+        present = await self.ending.present(tenant, definition_id)
+        return PublishAnswer(definition_id, int(version), *present, changed, impact=Impact(version=int(version)))
 
     # The stages
 
@@ -232,10 +233,7 @@ class Publishing:
     def validate(self, loaded: Loaded) -> Validated:
         """Find everything that is wrong with the content. Raises Refused."""
         examined = self.examine(loaded)
-        wrong = self.collisions(examined)
-        if wrong:
-            raise Refused(refuse_content(wrong, loaded.reading.definition.id))
-        return examined
+        return self.suits(examined, Together([examined.plan]))
 
     def examine(self, loaded: Loaded) -> Validated:
         """Find what is wrong with the content by itself. Raises Refused."""
@@ -255,10 +253,13 @@ class Publishing:
         past = past_slots(Candidate(reading, compiled.plan), loaded.now)
         return Validated(loaded, compiled.plan, (*compiled.warnings, *past))
 
-    def collisions(self, examined: Validated, others: Sequence[Candidate] = ()) -> tuple[Violation, ...]:
-        """How its triggers do not go together with those of other definitions, or of `others` that are published
-        along with it."""
-        return collisions(examined.candidate, others, examined.loaded.heard, self.event_triggers_max)
+    def suits(self, examined: Validated, together: Together) -> Validated:
+        """The same, if its triggers go together with those of other definitions, and of those that are published along
+        with it. Raises Refused."""
+        wrong = collisions(examined.candidate, together, examined.loaded.heard, self.event_triggers_max)
+        if wrong:
+            raise Refused(refuse_content(wrong, examined.plan.definition_id))
+        return examined
 
     def decide(self, compiled: Compiled) -> Decided:
         """Find what it comes to. Raises Refused: DEFINITION_DELETED, ETAG_MISMATCH."""

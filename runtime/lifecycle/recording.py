@@ -9,7 +9,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Awaitable, Callable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any, Final, Generic, Protocol, TypeAlias, TypeVar, cast, runtime_checkable
+from typing import Any, Final, Generic, NamedTuple, Protocol, TypeAlias, TypeVar, cast, runtime_checkable
 
 import msgspec
 
@@ -78,6 +78,22 @@ class Origin(msgspec.Struct, frozen=True):
     user_id: str = ""
     request: Request | None = None
     """Its identity is filled in here."""
+
+
+class Done(NamedTuple):
+    """What is remembered of a request that was carried out."""
+
+    identity: str
+    """What it made or acted upon, as the chain calls it."""
+    changed: tuple[bool, ...]
+    """Whether it changed anything, of each definition."""
+
+
+class Present(NamedTuple):
+    """Where a definition stands now, as the answer to a repeat says it."""
+
+    revision: int
+    etag: str
 
 
 class Announcement(msgspec.Struct, frozen=True):
@@ -171,6 +187,11 @@ class Recorded(Generic[Decided]):
     revision: int
     """The change's; 0: nothing was to be changed."""
 
+    @property
+    def changed(self) -> bool:
+        """Whether anything is different from before."""
+        return any(part.decision.changed for part in self.decided.parts)
+
     def singles(self) -> Iterator[tuple[str, Any]]:
         """The same of each of several definitions, with the name of its place in the request."""
         decided: object = self.decided
@@ -187,6 +208,11 @@ class Invalidated(Generic[Decided]):
 
     recorded: Recorded[Decided]
 
+    @property
+    def changed(self) -> bool:
+        """Whether anything is different from before."""
+        return self.recorded.changed
+
     def singles(self) -> Iterator[tuple[str, Any]]:
         """The same of each of several definitions, with the name of its place in the request."""
         return ((place, Invalidated(single)) for place, single in self.recorded.singles())
@@ -197,6 +223,11 @@ class Announced(Generic[Decided]):
     """Everybody has been told."""
 
     recorded: Recorded[Decided]
+
+    @property
+    def changed(self) -> bool:
+        """Whether anything is different from before."""
+        return self.recorded.changed
 
     def singles(self) -> Iterator[tuple[str, Any]]:
         """The same of each of several definitions, with the name of its place in the request."""
@@ -230,11 +261,11 @@ def standing_of(head: DefinitionHead | None) -> Standing:
 def log_change(change: Announcement) -> None:
     """One line a change, for operators."""
     log.info(
-        "%s %s/%s: published version %d, revision %d",
+        "%s %s/%s: %s, revision %d",
         ", ".join(change.events),
         change.tenant,
         change.definition_id,
-        change.published,
+        f"published version {change.published}" if change.published else "no version published",
         change.revision,
     )
 
@@ -262,7 +293,7 @@ class Ending:
         chain: Chain[Wanted, Announced[Decided]],
         command: Wanted,
         answer: Callable[[Decided, int, Report], Answer],
-        again: Callable[[Request], Awaitable[Answer]],
+        again: Callable[[Done], Awaitable[Answer]],
     ) -> Answer:
         """Run the chain; with `validate_only`, up to what is decided.
 
@@ -295,7 +326,7 @@ class Ending:
         chain: Chain[Wanted, Announced[Decided]],
         origin: Origin,
         done: Request,
-        again: Callable[[Request], Awaitable[Answer]],
+        again: Callable[[Done], Awaitable[Answer]],
     ) -> Answer:
         """Answer to a request that was carried out before; what its stages after `record` left undone is done now."""
         left = self._interrupted.pop((done.tenant, done.request_id), None)
@@ -305,7 +336,12 @@ class Ending:
             except Interrupted as still:
                 self._remember(origin, still)
                 raise
-        return await again(done)
+        return await again(_done(done))
+
+    async def present(self, tenant: str, definition_id: str) -> Present:
+        """Where a definition stands now."""
+        head = await self._store.definition(tenant, definition_id)
+        return Present(head.revision if head is not None else 0, standing_of(head).etag)
 
     async def _repeated(self, origin: Origin) -> Request | None:
         """The request as it was carried out before; None: it was not. Raises Refused(REQUEST_ID_REUSED)."""
@@ -328,21 +364,23 @@ class Ending:
     # The stages
 
     async def record(self, decided: Decided, stages: Report) -> Recorded[Decided]:
-        """Write the change in one transaction, if there is one; a request is remembered in any case.
+        """Write the change in one transaction, if there is one; a request is remembered in any case. What stays as it
+        is among others that change must still be so then.
 
         Raises Refused: LOST_RACE where another change was faster, DEFINITION_IN_USE, REQUEST_ID_REUSED.
         """
         origin, now = decided.origin, self._clock.now()
-        changed = tuple(part for part in decided.parts if part.decision.changed)
+        parts = decided.parts
+        changed = any(part.decision.changed for part in parts)
         requests: tuple[Request, ...] = ()
         if origin.request is not None:
-            requests = (msgspec.structs.replace(origin.request, identity=decided.identity),)
+            requests = (msgspec.structs.replace(origin.request, identity=_remembered(decided)),)
         if not changed and not requests:
             return Recorded(decided, 0)
-        changes = tuple(definition_change(origin, part, now, stages) for part in changed)
+        changes = tuple(definition_change(origin, part, now, stages) for part in parts) if changed else ()
         outcome = await self._journal.write(LifecycleChange(origin.tenant, changes, now, requests, decided.job))
         if isinstance(outcome, Lost):
-            raise _lost(outcome, origin, changed)
+            raise _lost(outcome, origin, parts)
         return Recorded(decided, outcome.revision if changed else 0)
 
     async def invalidate(self, recorded: Recorded[Decided]) -> Invalidated[Decided]:
@@ -361,6 +399,18 @@ class Ending:
         for part in recorded.decided.parts:
             announce(self._listeners, recorded.decided.origin, part, recorded.revision)
         return Announced(recorded)
+
+
+def _remembered(decided: Resolved) -> str:
+    """As `_done` reads it."""
+    marks = ("+" if part.decision.changed else "=" for part in decided.parts)
+    return f"{decided.identity}|{''.join(marks)}"
+
+
+def _done(request: Request) -> Done:
+    identity, _, marks = request.identity.partition("|")
+    # Without marks it was remembered by an earlier program.
+    return Done(identity, tuple(mark == "+" for mark in marks or "+" * (identity.count(",") + 1)))
 
 
 def announce(listeners: Sequence[Announce], origin: Origin, part: Part, revision: int) -> None:

@@ -18,12 +18,11 @@ from ..core.lifecycle import Content, Decision, Impact, StageRun, check_etag, ch
 from ..core.refusals import Refused
 from ..lifecycle_rows import DefinitionHead
 from ..ports import Clock
-from ..rows import Request
 from ..trigger_rows import JobRow
 from .chain import Chain, Report, first
 from .contents import published_content
 from .extensions import UserStage, extended
-from .recording import Announce, Announced, Ending, LifecycleStore, Origin, Part, Writer, standing_of
+from .recording import Announce, Announced, Done, Ending, LifecycleStore, Origin, Part, Writer, standing_of
 
 
 class Retract(msgspec.Struct, frozen=True):
@@ -121,11 +120,9 @@ class Retracting:
             self.chain, command, _answer, lambda done: self._as_it_is(command.origin.tenant, done)
         )
 
-    async def _as_it_is(self, tenant: str, done: Request) -> RetractAnswer:
+    async def _as_it_is(self, tenant: str, done: Done) -> RetractAnswer:
         """The answer to a request that was carried out before: the definition as it is now."""
-        head = await self._store.definition(tenant, done.identity)
-        revision = head.revision if head is not None else 0
-        return RetractAnswer(done.identity, revision, standing_of(head).etag, changed=True)
+        return RetractAnswer(done.identity, *await self._ending.present(tenant, done.identity), done.changed[0])
 
     async def _load(self, command: Retract) -> Loaded:
         tenant, definition_id = command.origin.tenant, command.definition_id

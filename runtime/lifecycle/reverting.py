@@ -64,7 +64,7 @@ class Reverting:
         publishing raises."""
         publishing, tenant = self._publishing, command.origin.tenant
         return await publishing.ending.carry_out(
-            self.chain, command, answer_to, lambda done: publishing.as_it_is(tenant, done.identity)
+            self.chain, command, answer_to, lambda done: publishing.as_it_is(tenant, done.identity, done.changed[0])
         )
 
     async def _load(self, command: Revert) -> Loaded:

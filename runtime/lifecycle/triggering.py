@@ -54,19 +54,35 @@ async def hear(store: ListenerReads, tenant: str, definition: Definition) -> Map
     return found
 
 
-def collisions(
-    candidate: Candidate, others: Sequence[Candidate], heard: Mapping[str, Heard], triggers_max: int
-) -> tuple[Violation, ...]:
-    """Triggers that clash with those of other definitions, or are one too many for their event.
+class Together:
+    """The event triggers of all definitions that are published in one change, by event: what the store says of the
+    triggers of these definitions no longer counts."""
 
-    `others` are published in the same change: what the store says of their triggers no longer counts.
-    """
+    def __init__(self, plans: Iterable[Plan]) -> None:
+        self.definitions: set[str] = set()
+        self._listening: dict[str, list[tuple[str, TriggerPlan]]] = {}
+        for plan in plans:
+            self.definitions.add(plan.definition_id)
+            for trigger in plan.triggers:
+                if isinstance(trigger.source, EventSource):
+                    self._listening.setdefault(trigger.source.name, []).append((plan.definition_id, trigger))
+
+    def listening(self, name: str) -> Sequence[tuple[str, TriggerPlan]]:
+        """Those that listen to an event, with the ids of their definitions."""
+        return self._listening.get(name, ())
+
+
+def collisions(
+    candidate: Candidate, together: Together, heard: Mapping[str, Heard], triggers_max: int
+) -> tuple[Violation, ...]:
+    """Triggers that clash with those of other definitions, or are one too many for their event. `together` holds the
+    candidate's own triggers, too."""
     problems = Problems(candidate.reading.root, candidate.reading.source)
     for number, trigger in enumerate(candidate.plan.triggers):
         source = trigger.source
         if not isinstance(source, EventSource):
             continue
-        listening = list(_listening(source.name, candidate.plan.definition_id, others, heard))
+        listening = list(_listening(source.name, candidate.plan.definition_id, together, heard))
         named = identity(trigger)
         clash = next((place for place, other in listening if named and other == named), None)
         if clash is not None:
@@ -123,18 +139,16 @@ def past_slots(candidate: Candidate, now: int) -> tuple[Violation, ...]:
 
 
 def _listening(
-    name: str, definition_id: str, others: Sequence[Candidate], heard: Mapping[str, Heard]
+    name: str, definition_id: str, together: Together, heard: Mapping[str, Heard]
 ) -> Iterable[tuple[str, str]]:
     """Triggers of other definitions on an event: what messages call them, and their identity."""
-    replaced = {definition_id, *(other.plan.definition_id for other in others)}
     rows = heard[name].rows if name in heard else ()
     for row in rows:
-        if row.definition_id not in replaced:
+        if row.definition_id not in together.definitions:
             yield f"trigger {row.trigger_id!r} of definition {row.definition_id!r}", row.identity
-    for other in others:
-        for trigger in other.plan.triggers:
-            if isinstance(trigger.source, EventSource) and trigger.source.name == name:
-                yield f"trigger {trigger.id!r} of definition {other.plan.definition_id!r}", identity(trigger)
+    for owner, trigger in together.listening(name):
+        if owner != definition_id:
+            yield f"trigger {trigger.id!r} of definition {owner!r}", identity(trigger)
 
 
 def _own(plan: Plan, name: str) -> int:

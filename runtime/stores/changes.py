@@ -9,9 +9,10 @@ from zlib import crc32
 
 import msgspec
 
+from ..feed_rows import SubscriptionRow
 from ..lifecycle_rows import DefinitionEvent, DefinitionHead, DefinitionVersion
 from ..rows import ExecutionRecord, ExecutionRef, Head, InboxKind, Request, Snapshot, StoredEvent
-from ..trigger_rows import EventOutcome, JobRow, TriggerRow, WaitRow
+from ..trigger_rows import EventOutcome, ForgetJobs, JobRow, TriggerRow, WaitRow
 from .wanted import DefinitionPlace, Known, LinePlace, TriggerPlace, VersionPlace, WaitPlace
 
 SNAPSHOTS_KEPT = 2
@@ -145,6 +146,11 @@ class Changes:
         """By execution and path."""
         self.waits: dict[tuple[int, str], list[tuple[WaitPlace, WaitRow]]] = {}
         """By execution and path."""
+        self.waits_until = 0
+        """A job was told that this was the last number of a wait: later ones get higher numbers, also where the wait of
+        this number was over before it was written, and the store is opened again; 0: none was told."""
+        self.offered_bytes = 0
+        """Of what the published events among the writes are offered in."""
         self.outbox_gone: list[int] = []
         self.outbox: list[OutboxEntry] = []
         self.published: list[Published] = []
@@ -161,6 +167,11 @@ class Changes:
         """Revisions by tenant and event name."""
         self.jobs: dict[tuple[str, str], JobRow] = {}
         """By tenant and job id."""
+        self.jobs_forgotten: list[ForgetJobs] = []
+        self.subscriptions: dict[tuple[str, str], SubscriptionRow | None] = {}
+        """By tenant and subscription id; None: the row goes."""
+        self.feeds_pruned: dict[str, int] = {}
+        """Positions by tenant."""
 
 
 class Books:

@@ -16,7 +16,6 @@ from ..lifecycle_rows import DefinitionEvent, DefinitionHead, DefinitionVersion
 from ..rows import (
     Counts,
     DeadLetter,
-    ExecutionQuery,
     ExecutionRecord,
     ExecutionRef,
     InboxKind,
@@ -32,20 +31,23 @@ from ..trigger_rows import EventOutcome, JobRow, JobState, OutboxRow, TriggerRow
 from ..writes import Lost, Outcome, Why, Write
 from .changes import Counters
 from .memory_executions import ExecutionTables, context_at, found
+from .memory_feeds import FeedReads, FeedTables
 from .memory_lifecycle import LifecycleTables
+from .memory_listing import MemoryListing
 from .unit import Unit
 from .wanted import Known, Wanted
 
 T = TypeVar("T")
 
 
-class MemoryStore:
+class MemoryStore(FeedReads, MemoryListing):
     """The `Store` port over dicts."""
 
     def __init__(self) -> None:
         self._info = StoreInfo(str(uuid.uuid4()), 1, 0, 1, secrets.token_bytes(32))
         self._counters = Counters()
         self._executions = ExecutionTables()
+        self._feeds = FeedTables()
         self._lifecycle = LifecycleTables(lambda key: self._executions.executions[key].ref)
 
     async def open(self) -> StoreInfo:
@@ -81,12 +83,14 @@ class MemoryStore:
         self._counters = unit.counters
         self._executions.carry_out(unit.changes, unit.now)
         self._lifecycle.carry_out(unit.changes, unit.now)
+        self._feeds.carry_out(unit.changes)
         return outcomes
 
     def _look_up(self, wanted: Wanted) -> Known:
         known = Known()
         self._executions.look_up(wanted, known)
         self._lifecycle.look_up(wanted, known)
+        self._feeds.look_up(wanted, known)
         return known
 
     # -- reading -----------------------------------------------------------------------------------------------
@@ -100,15 +104,6 @@ class MemoryStore:
         """By key."""
         return self._executions.executions.get(key)
 
-    async def executions(self, query: ExecutionQuery) -> list[ExecutionRecord]:
-        """One page, newest first."""
-        found = (
-            self._executions.executions[key]
-            for key in sorted(self._executions.executions, reverse=True)
-            if (not query.before_key or key < query.before_key) and _matches(query, self._executions.executions[key])
-        )
-        return [record for record, _ in zip(found, range(query.limit), strict=False)]
-
     async def events(self, key: int, after: int, limit: int, bytes_max: int) -> list[StoredEvent]:
         """One page of a history."""
         history = self._executions.histories[key].events if key in self._executions.histories else []
@@ -116,6 +111,11 @@ class MemoryStore:
         if page and page[0].context is None:
             page[0] = msgspec.structs.replace(page[0], context=context_at(history, after + 1))
         return page
+
+    async def stored_events(self, key: int, after: int, limit: int, bytes_max: int) -> list[StoredEvent]:
+        """One page, as stored."""
+        history = self._executions.histories[key].events if key in self._executions.histories else []
+        return _fitting(history[after : after + limit], bytes_max)
 
     async def snapshots(self, key: int) -> list[Snapshot]:
         """Newest first."""
@@ -152,12 +152,13 @@ class MemoryStore:
             TimerRecord(self._executions.executions[key].ref, key, path, timer, at) for at, (key, path, timer) in due
         ]
 
-    async def inbox(self, key: int, limit: int) -> list[InboxRow]:
+    async def inbox(self, key: int, limit: int, events: bool = True) -> list[InboxRow]:
         """The oldest first."""
         rows = [
             self._executions.inbox[row]
             for row in sorted(self._executions.inbox)
             if self._executions.inbox[row].key == key
+            and (events or self._executions.inbox[row].kind != InboxKind.EVENT)
         ][:limit]
         return [InboxRow(row.id, InboxKind(row.kind), *row[4:]) for row in rows]
 
@@ -266,9 +267,10 @@ class MemoryStore:
         rows = self._lifecycle.waits.get((tenant, name, key), {}).values()
         return _first(rows, lambda row: after < row.id <= until, limit)
 
-    async def outbox(self, after: int, limit: int) -> list[OutboxRow]:
+    async def outbox(self, after: int, limit: int, tenant: str = "") -> list[OutboxRow]:
         """By id."""
-        return _first(self._lifecycle.outbox.values(), lambda row: row.id > after, limit)
+        rows = self._lifecycle.outbox.values()
+        return _first(rows, lambda row: row.id > after and tenant in ("", row.ref.tenant), limit)
 
     async def published_event(self, tenant: str, event_id: str, now: int) -> EventOutcome | None:
         """What it matched, while it is remembered."""
@@ -321,23 +323,3 @@ def _fitting(events: Iterable[E], bytes_max: int) -> list[E]:
 
 def _first(rows: Iterable[T], wanted: Callable[[T], bool], limit: int) -> list[T]:
     return [row for row in rows if wanted(row)][:limit]
-
-
-def _matches(query: ExecutionQuery, record: ExecutionRecord) -> bool:
-    head = record.head
-    labels = msgspec.json.decode(head.labels, type=dict[str, str])
-    return (
-        record.ref.tenant == query.tenant
-        and (not query.statuses or head.status in query.statuses)
-        and query.definition_id in ("", head.definition_id)
-        and query.version in (0, head.version)
-        and query.state in (None, head.state)
-        and all(labels.get(name) == value for name, value in query.labels)
-        and (query.incident is None or query.incident == (head.incidents > 0))
-        and _between(head.started_at, query.started_after, query.started_before)
-        and _between(head.updated_at, query.updated_after, query.updated_before)
-    )
-
-
-def _between(moment: int, after: int | None, before: int | None) -> bool:
-    return (after is None or moment > after) and (before is None or moment < before)

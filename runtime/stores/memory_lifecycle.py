@@ -80,6 +80,12 @@ class LifecycleTables:
                 self._jobs_given += 1
             number = stored.number if stored is not None else self._jobs_given
             self.jobs[place] = msgspec.structs.replace(job, number=number)
+        for write in changes.jobs_forgotten:
+            over = sorted(
+                (job.ended_at, job.number, place) for place, job in self.jobs.items() if 0 < job.ended_at < write.before
+            )
+            for _, _, place in over[: write.jobs_max]:
+                del self.jobs[place]
 
     def _write_lines(self, changes: Changes) -> None:
         for place, key in changes.lines_left:

@@ -51,6 +51,10 @@ WHERE t.due <= ? ORDER BY t.due LIMIT ?
 SELECT id, kind, event_id, name, CAST(payload AS BLOB), CAST(context AS BLOB), accepted_at, path, published_id
 FROM inbox WHERE execution = ? ORDER BY id LIMIT ?
 
+-- name: inbox_beside_events
+SELECT id, kind, event_id, name, CAST(payload AS BLOB), CAST(context AS BLOB), accepted_at, path, published_id
+FROM inbox WHERE execution = ? AND kind <> 'event' ORDER BY id LIMIT ?
+
 -- name: inbox_executions
 SELECT DISTINCT i.execution, e.tenant, e.execution_id
 FROM inbox AS i CROSS JOIN executions AS e ON e.key = i.execution
@@ -165,16 +169,19 @@ FROM lines AS l CROSS JOIN executions AS e ON e.key = l.execution
 WHERE l.tenant = ? AND l.definition_id = ? AND l.line = ? ORDER BY l.execution LIMIT ?
 
 -- name: open_count
-SELECT count(*) FROM executions WHERE tenant = ? AND definition_id = ? AND ended_at = 0
+SELECT count(*) FROM executions INDEXED BY executions_open
+WHERE tenant = ? AND definition_id = ? AND ended_at = 0
 
 -- name: open_version_count
-SELECT count(*) FROM executions WHERE tenant = ? AND definition_id = ? AND version = ? AND ended_at = 0
+SELECT count(*) FROM executions INDEXED BY executions_open
+WHERE tenant = ? AND definition_id = ? AND version = ? AND ended_at = 0
 
 -- name: next_open_version
-SELECT min(version) FROM executions WHERE tenant = ? AND definition_id = ? AND version > ? AND ended_at = 0
+SELECT min(version) FROM executions INDEXED BY executions_open
+WHERE tenant = ? AND definition_id = ? AND version > ? AND ended_at = 0
 
 -- name: open_executions
-SELECT key, tenant, execution_id FROM executions
+SELECT key, tenant, execution_id FROM executions INDEXED BY executions_open
 WHERE tenant = ? AND definition_id = ? AND version = ? AND ended_at = 0 AND key > ? ORDER BY key LIMIT ?
 
 -- name: waits
@@ -186,7 +193,7 @@ WHERE w.tenant = ? AND w.name = ? AND w.key = ? AND w.id > ? AND w.id <= ? ORDER
 SELECT o.id, e.tenant, e.execution_id, o.execution, o.sequence, o.name, o.event_key, CAST(o.payload AS BLOB),
        CAST(o.context AS BLOB), o.created_at
 FROM outbox AS o CROSS JOIN executions AS e ON e.key = o.execution
-WHERE o.id > ? ORDER BY o.id LIMIT ?
+WHERE o.id > ?1 AND ?2 IN ('', e.tenant) ORDER BY o.id LIMIT ?3
 
 -- name: published_event
 SELECT CAST(outcome AS BLOB) FROM published_events WHERE tenant = ? AND event_id = ? AND expires_at > ?

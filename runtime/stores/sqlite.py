@@ -19,7 +19,6 @@ from ..ports import StorageFailedError, StorageFullError, StoreRefusedError
 from ..rows import (
     Counts,
     DeadLetter,
-    ExecutionQuery,
     ExecutionRecord,
     ExecutionRef,
     InboxRow,
@@ -32,10 +31,13 @@ from ..rows import (
 )
 from ..trigger_rows import EventOutcome, JobRow, OutboxRow, TriggerRow, WaitRow
 from ..writes import Outcome, Write
+from . import sqlite_history as history_reads
 from . import sqlite_lifecycle_reads as lifecycle_reads
 from . import sqlite_reads as reads
 from .connection import Connection
 from .schema import FileLock, pending_migrations, prepare, prepare_checkpointer, prepare_reader
+from .sqlite_feeds import FeedReads
+from .sqlite_listing import SqliteListing
 from .sqlite_writer import Writer, checkpoint
 
 __all__ = ["SqliteStore", "pending_migrations"]
@@ -47,7 +49,7 @@ P = ParamSpec("P")
 T = TypeVar("T")
 
 
-class SqliteStore:
+class SqliteStore(FeedReads, SqliteListing):
     """The `Store` port over a file and the few that SQLite and the lock keep beside it. Opened once, closed once."""
 
     def __init__(
@@ -176,13 +178,13 @@ class SqliteStore:
         """By key."""
         return await self._point(reads.execution_by_key, key)
 
-    async def executions(self, query: ExecutionQuery) -> list[ExecutionRecord]:
-        """One page, newest first."""
-        return await self._page(reads.executions, query)
-
     async def events(self, key: int, after: int, limit: int, bytes_max: int) -> list[StoredEvent]:
         """One page of a history."""
         return await self._point(reads.events, key, after, limit, bytes_max)
+
+    async def stored_events(self, key: int, after: int, limit: int, bytes_max: int) -> list[StoredEvent]:
+        """One page, as stored."""
+        return await self._page(history_reads.stored_events, key, after, limit, bytes_max)
 
     async def snapshots(self, key: int) -> list[Snapshot]:
         """Newest first."""
@@ -208,9 +210,9 @@ class SqliteStore:
         """Those due first."""
         return await self._point(reads.timers, until, limit)
 
-    async def inbox(self, key: int, limit: int) -> list[InboxRow]:
+    async def inbox(self, key: int, limit: int, events: bool = True) -> list[InboxRow]:
         """The oldest first."""
-        return await self._point(reads.inbox, key, limit)
+        return await self._point(reads.inbox, key, limit, events)
 
     async def inbox_executions(self, after_key: int, limit: int) -> list[tuple[int, ExecutionRef]]:
         """By key."""
@@ -288,9 +290,9 @@ class SqliteStore:
         """By id."""
         return await self._page(reads.waits, tenant, name, key, after, until, limit)
 
-    async def outbox(self, after: int, limit: int) -> list[OutboxRow]:
+    async def outbox(self, after: int, limit: int, tenant: str = "") -> list[OutboxRow]:
         """By id."""
-        return await self._point(reads.outbox, after, limit)
+        return await self._point(reads.outbox, after, limit, tenant)
 
     async def published_event(self, tenant: str, event_id: str, now: int) -> EventOutcome | None:
         """What it matched, while it is remembered."""

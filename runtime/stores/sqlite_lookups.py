@@ -12,6 +12,7 @@ from typing import Any, TypeAlias
 from ..rows import ExecutionRecord, ExecutionRef, Request
 from ..trigger_rows import WaitRow
 from .sql import Many, statements
+from .sqlite_feeds import look_up as look_up_subscriptions
 from .sqlite_rows import definition_of, outcome_of, record_of, trigger_of
 from .wanted import Known, KnownWaits, LetterPlace, Member, Wanted
 
@@ -30,6 +31,7 @@ def look_up(connection: sqlite3.Connection, wanted: Wanted, heads: Heads) -> Kno
     _look_up_definitions(connection, wanted, known)
     _look_up_lines(connection, wanted, known)
     _look_up_waits(connection, wanted, known)
+    look_up_subscriptions(connection, wanted, known)
     return known
 
 

@@ -4,15 +4,12 @@ from __future__ import annotations
 
 import sqlite3
 from collections.abc import Sequence
-from typing import Any
 
 import msgspec
 
-from ..core.state import Status
 from ..rows import (
     Counts,
     DeadLetter,
-    ExecutionQuery,
     ExecutionRecord,
     ExecutionRef,
     InboxKind,
@@ -44,67 +41,6 @@ def execution_by_key(connection: sqlite3.Connection, key: int) -> ExecutionRecor
     """By the store's own key."""
     row = connection.execute(_SQL["execution_by_key"], (key,)).fetchone()
     return record_of(row) if row is not None else None
-
-
-_RECORD = """SELECT e.key, e.tenant, e.execution_id, e.status, e.state, e.definition_id, e.version,
-       CAST(e.labels AS BLOB), e.sequence, e.hash, e.started_at, e.updated_at, e.ended_at, e.incidents"""
-
-
-def executions(connection: sqlite3.Connection, query: ExecutionQuery) -> list[ExecutionRecord]:
-    """A page, newest first. It walks an index of one status, or of one label, and stops when the page is full."""
-    conditions, values = _conditions(query)
-    before = query.before_key or _INT64_MAX
-    parts: list[str] = []
-    parameters: list[Any] = []
-    if query.labels:
-        (name, value), *_ = query.labels
-        statuses = query.statuses
-        asked = f" AND e.status IN ({', '.join('?' * len(statuses))})" if statuses else ""
-        parts.append(
-            f"{_RECORD} FROM labels AS l CROSS JOIN executions AS e ON e.key = l.execution "
-            f"WHERE l.tenant = ? AND l.name = ? AND l.value = ? AND l.execution < ?{asked}{conditions} "
-            "ORDER BY l.execution DESC LIMIT ?"
-        )
-        parameters += [query.tenant, name, value, before, *statuses, *values, query.limit]
-    else:
-        for status in query.statuses or tuple(Status):
-            parts.append(
-                f"SELECT * FROM ({_RECORD} FROM executions AS e INDEXED BY executions_by_status "
-                f"WHERE e.tenant = ? AND e.status = ? AND e.key < ?{conditions} ORDER BY e.key DESC LIMIT ?)"
-            )
-            parameters += [query.tenant, str(status), before, *values, query.limit]
-        parts[-1] += " ORDER BY 1 DESC LIMIT ?"
-        parameters.append(query.limit)
-    return [record_of(row) for row in connection.execute(" UNION ALL ".join(parts), parameters)]
-
-
-def _conditions(query: ExecutionQuery) -> tuple[str, list[Any]]:
-    found: list[tuple[str, Any]] = []
-    if query.definition_id:
-        found.append(("e.definition_id = ?", query.definition_id))
-    if query.version:
-        found.append(("e.version = ?", query.version))
-    if query.state is not None:
-        found.append(("e.state = ?", query.state))
-    if query.incident is not None:
-        found.append(("(e.incidents > 0) = ?", query.incident))
-    for text, value in (
-        ("e.started_at > ?", query.started_after),
-        ("e.started_at < ?", query.started_before),
-        ("e.updated_at > ?", query.updated_after),
-        ("e.updated_at < ?", query.updated_before),
-    ):
-        if value is not None:
-            found.append((text, value))
-    sql = "".join(f" AND {text}" for text, _ in found)
-    values = [value for _, value in found]
-    for label in query.labels[1:]:
-        sql += (
-            " AND EXISTS (SELECT 1 FROM labels AS o"
-            " WHERE o.tenant = e.tenant AND o.name = ? AND o.value = ? AND o.execution = e.key)"
-        )
-        values += label
-    return sql, values
 
 
 def events(connection: sqlite3.Connection, key: int, after: int, limit: int, bytes_max: int) -> list[StoredEvent]:
@@ -183,9 +119,9 @@ def timers(connection: sqlite3.Connection, until: int, limit: int) -> list[Timer
     return [TimerRecord(ExecutionRef(row[0], row[1]), *row[2:]) for row in rows]
 
 
-def inbox(connection: sqlite3.Connection, key: int, limit: int) -> list[InboxRow]:
+def inbox(connection: sqlite3.Connection, key: int, limit: int, events: bool) -> list[InboxRow]:
     """The oldest rows of one execution."""
-    rows = connection.execute(_SQL["inbox"], (key, limit))
+    rows = connection.execute(_SQL["inbox" if events else "inbox_beside_events"], (key, limit))
     return [InboxRow(row[0], InboxKind(row[1]), *row[2:]) for row in rows]
 
 
@@ -250,9 +186,9 @@ def waits(
     return [WaitRow(row[0], ExecutionRef(row[1], row[2]), row[3], row[4]) for row in rows]
 
 
-def outbox(connection: sqlite3.Connection, after: int, limit: int) -> list[OutboxRow]:
+def outbox(connection: sqlite3.Connection, after: int, limit: int, tenant: str) -> list[OutboxRow]:
     """By id."""
-    rows = connection.execute(_SQL["outbox"], (after, limit))
+    rows = connection.execute(_SQL["outbox"], (after, tenant, limit))
     return [OutboxRow(row[0], ExecutionRef(row[1], row[2]), *row[3:]) for row in rows]
 
 

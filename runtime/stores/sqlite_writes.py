@@ -15,6 +15,7 @@ from ..rows import ExecutionRecord, Head, Request
 from ..writes import Outcome, Write
 from .changes import SNAPSHOTS_KEPT, Changes, Counters, TaskRow, shard_of
 from .sql import Many, statements
+from .sqlite_feeds import write as write_feeds
 from .sqlite_lookups import Heads, look_up
 from .sqlite_rows import definition_row, job_row, outcome_data, trigger_row
 from .unit import Unit
@@ -77,11 +78,14 @@ def _write(connection: sqlite3.Connection, changes: Changes, now: int) -> None:
     _write_lines(connection, changes)
     _write_waits(connection, changes)
     _write_published(connection, changes, now)
-    if changes.revisions:
+    if changes.revisions or changes.versions_gone:
         _write_definitions(connection, changes)
     _write_triggers(connection, changes)
     if changes.jobs:
         _many(connection, "put_jobs", [job_row(job) for job in changes.jobs.values()])
+    for write in changes.jobs_forgotten:
+        connection.execute(_SQL["forget_jobs"], (write.before, write.jobs_max))
+    write_feeds(connection, changes)
 
 
 def _many(connection: sqlite3.Connection, name: str, rows: Sequence[Sequence[Any]]) -> None:
@@ -219,6 +223,8 @@ def _write_waits(connection: sqlite3.Connection, changes: Changes) -> None:
     _many(connection, "delete_waits", list(changes.waits_gone))
     waits = [(row.id, *place, row.key, row.path) for opened in changes.waits.values() for place, row in opened]
     _many(connection, "insert_waits", waits)
+    if changes.waits_until:
+        connection.execute(_SQL["keep_waits_number"], (changes.waits_until,))
 
 
 def _write_published(connection: sqlite3.Connection, changes: Changes, now: int) -> None:

@@ -11,13 +11,15 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
+from ..feed_rows import FeedPruning, SubscriptionAck, SubscriptionCreation, SubscriptionDeletion
 from ..lifecycle_rows import LifecycleChange
 from ..rows import BuryInbox, DiscardLetter, ExecutionAppend, InboxInsert, Request, RequeueLetter
-from ..trigger_rows import EventAcceptance, EventExpansion, JobUpdate, TriggerFiring
+from ..trigger_rows import EventAcceptance, EventExpansion, ForgetJobs, JobUpdate, TriggerFiring
 from ..writes import Committed, Lost, Outcome, Why, Write
 from .changes import Books, Changes, Counters
 from .unit_events import accept_event, expand_event
 from .unit_executions import append
+from .unit_feeds import acknowledge, prune_feed, subscribe, unsubscribe
 from .unit_inbox import accept, bury, discard, requeue
 from .unit_lifecycle import change_definitions
 from .unit_triggers import fire
@@ -33,11 +35,13 @@ def time_of(write: Write) -> int:
             return write.accepted_at
         case BuryInbox():
             return write.died_at
-        case LifecycleChange() | TriggerFiring():
+        case LifecycleChange() | TriggerFiring() | SubscriptionAck():
             return write.at
+        case SubscriptionCreation():
+            return write.row.created_at
         case EventExpansion() | JobUpdate():
             return write.job.updated_at
-        case DiscardLetter():
+        case DiscardLetter() | ForgetJobs() | SubscriptionDeletion() | FeedPruning():
             return 0
 
 
@@ -96,6 +100,17 @@ class Unit:
             case JobUpdate():
                 self._books.changes.jobs[write.job.tenant, write.job.job_id] = write.job
                 return Committed()
+            case ForgetJobs():
+                self._books.changes.jobs_forgotten.append(write)
+                return Committed()
+            case SubscriptionCreation():
+                return subscribe(self._books, write)
+            case SubscriptionAck():
+                return acknowledge(self._books, write)
+            case SubscriptionDeletion():
+                return unsubscribe(self._books, write)
+            case FeedPruning():
+                return prune_feed(self._books, write)
 
     def _repeated(self, requests: Iterable[Request], at: int) -> Lost | None:
         for request in requests:

@@ -10,6 +10,7 @@ import msgspec
 from ..core.state import ENDED
 from ..rows import ExecutionAppend, ExecutionRef
 from ..trigger_rows import (
+    OFFERED_BYTES_MAX,
     EventAcceptance,
     EventExpansion,
     EventOutcome,
@@ -19,6 +20,8 @@ from ..trigger_rows import (
     OfferedWait,
     StartedByTrigger,
     WaitRow,
+    offer_bytes,
+    offers_within,
 )
 from ..writes import Committed, Lost, Outcome, Why
 from .changes import Books, Published
@@ -58,8 +61,10 @@ def accept_event(books: Books, write: EventAcceptance, start: Callable[[Executio
     starts = tuple(start(each.append) for each in write.starts)
     for row in reach.offers:
         offer(books, write, row)
+    changes.offered_bytes += len(reach.offers) * offer_bytes(write.payload)
     if reach.more:
         changes.jobs[write.tenant, write.job_id] = _expansion(write, reach)
+        changes.waits_until = reach.until
     outcome = _outcome(books, write, starts, reach)
     known.published[write.tenant, write.event_id] = (outcome, write.expires_at)
     changes.published.append(Published(write.tenant, write.event_id, outcome, write.expires_at))
@@ -89,7 +94,8 @@ def _reach(books: Books, write: EventAcceptance) -> _Reach:
         return _Reach()
     found = books.known.waits[write.tenant, write.name, write.key]
     rows = tuple(found.rows.values())
-    offers = rows[: write.offers_max]
+    fitting = offers_within(OFFERED_BYTES_MAX - books.changes.offered_bytes, write.payload)
+    offers = rows[: min(write.offers_max, fitting)]
     until = books.counters.wait
     if len(rows) > len(offers):
         return _Reach(offers, True, offers[-1].id if offers else 0, until)

@@ -14,8 +14,9 @@ from .wanted import DefinitionPlace, Known
 def change_definitions(books: Books, write: LifecycleChange) -> Outcome:
     """Judge all parts on what is stored, then take all of them in."""
     known, changes = books.known, books.changes
-    # One that changes nothing, and only remembers its request, leaves the revision as it is.
-    revision = known.revisions.get(write.tenant, 0) + (1 if write.changes else 0)
+    # One that changes nothing, and only checks, purges, or remembers its request, leaves the revision as it is.
+    changed = any(change.events for change in write.changes)
+    revision = known.revisions.get(write.tenant, 0) + (1 if changed else 0)
     heads: dict[DefinitionPlace, DefinitionHead] = {}
     for change in write.changes:
         place = (write.tenant, change.definition_id)
@@ -23,10 +24,11 @@ def change_definitions(books: Books, write: LifecycleChange) -> Outcome:
         lost = _refuse(known, write, change, stored)
         if lost is not None:
             return lost
-        heads[place] = _head(change, stored, revision)
+        if change.events:
+            heads[place] = _head(change, stored, revision)
     known.definitions.update(heads)
     changes.definitions.update(heads)
-    if write.changes:
+    if changed:
         known.revisions[write.tenant] = changes.revisions[write.tenant] = revision
     for change in write.changes:
         _take_in(books, change, revision)
@@ -70,7 +72,7 @@ def _head(change: DefinitionChange, stored: DefinitionHead | None, revision: int
     return DefinitionHead(
         change.tenant,
         change.definition_id,
-        change.events[-1].sequence if change.events else change.expected,
+        change.events[-1].sequence,
         change.published,
         change.version.version if change.version is not None else latest,
         revision,

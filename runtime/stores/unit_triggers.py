@@ -42,7 +42,8 @@ def _stepped(row: TriggerRow, step: SlotStep) -> TriggerRow:
         row,
         next_slot=step.next_slot,
         due=step.due,
-        last_slot=step.slot,
+        # One that is only put off has not been decided.
+        last_slot=row.last_slot if step.next_slot == step.slot else step.slot,
         skipped=row.skipped + step.skipped,
         last_skipped=step.slot if step.skipped else row.last_skipped,
     )

@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from typing import NamedTuple, TypeAlias
 
 from ..core.effects import LeaveLine
+from ..feed_rows import FeedPruning, SubscriptionAck, SubscriptionCreation, SubscriptionDeletion, SubscriptionRow
 from ..lifecycle_rows import DefinitionHead, LifecycleChange
 from ..rows import (
     BuryInbox,
@@ -24,6 +25,7 @@ from ..trigger_rows import (
     EventAcceptance,
     EventExpansion,
     EventOutcome,
+    ForgetJobs,
     JobUpdate,
     TriggerFiring,
     TriggerRow,
@@ -53,9 +55,12 @@ def requests_of(write: Write) -> tuple[Request, ...]:
             | DiscardLetter()
             | LifecycleChange()
             | EventAcceptance()
+            | SubscriptionCreation()
+            | SubscriptionAck()
+            | SubscriptionDeletion()
         ):
             return write.requests
-        case BuryInbox() | TriggerFiring() | EventExpansion() | JobUpdate():
+        case BuryInbox() | TriggerFiring() | EventExpansion() | JobUpdate() | ForgetJobs() | FeedPruning():
             return ()
 
 
@@ -87,6 +92,9 @@ class Wanted:
         self.open: set[VersionPlace] = set()
         """Where the open executions are to be counted: no further than one more than there are writes, for each of
         them ends at most one."""
+        self.subscriptions: set[tuple[str, str]] = set()
+        self.subscribers: set[str] = set()
+        """Tenants of which the subscriptions are to be counted."""
         for write in batch:
             self._add(write)
 
@@ -112,7 +120,13 @@ class Wanted:
                 self._acceptance(write)
             case EventExpansion():
                 self.keys.update(offer.key for offer in write.offers)
-            case JobUpdate():
+            case SubscriptionCreation():
+                self.subscriptions.add((write.row.tenant, write.row.subscription_id))
+                self.subscribers.add(write.row.tenant)
+            case SubscriptionAck() | SubscriptionDeletion():
+                self.subscriptions.add((write.tenant, write.subscription_id))
+                self.subscribers.add(write.tenant)
+            case JobUpdate() | ForgetJobs() | FeedPruning():
                 pass
 
     def _append(self, write: ExecutionAppend) -> None:
@@ -223,3 +237,6 @@ class Known:
         self.triggers: dict[TriggerPlace, TriggerRow] = {}
         self.open: dict[VersionPlace, int] = {}
         """Every place that was asked for is here."""
+        self.subscriptions: dict[tuple[str, str], SubscriptionRow] = {}
+        self.subscription_counts: dict[str, int] = {}
+        """Every tenant that was asked for is here."""

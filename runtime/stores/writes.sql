@@ -88,12 +88,14 @@ CROSS JOIN triggers AS t ON t.tenant = v.column1 AND t.definition_id = v.column2
 
 -- name: open_at
 SELECT count(*) FROM (
-    SELECT 1 FROM executions WHERE tenant = ? AND definition_id = ? AND ended_at = 0 LIMIT ?
+    SELECT 1 FROM executions INDEXED BY executions_open
+    WHERE tenant = ? AND definition_id = ? AND ended_at = 0 LIMIT ?
 )
 
 -- name: open_version_at
 SELECT count(*) FROM (
-    SELECT 1 FROM executions WHERE tenant = ? AND definition_id = ? AND version = ? AND ended_at = 0 LIMIT ?
+    SELECT 1 FROM executions INDEXED BY executions_open
+    WHERE tenant = ? AND definition_id = ? AND version = ? AND ended_at = 0 LIMIT ?
 )
 
 -- name: insert_executions
@@ -221,6 +223,9 @@ DELETE FROM waits WHERE /*any*/ (execution = ? AND path = ?) /*end*/
 -- name: insert_waits
 INSERT INTO waits (id, tenant, name, key, execution, path) VALUES /*rows*/ (?, ?, ?, ?, ?, ?) /*end*/
 
+-- name: keep_waits_number
+UPDATE sqlite_sequence SET seq = max(seq, ?) WHERE name = 'waits'
+
 -- name: delete_outbox
 DELETE FROM outbox WHERE id IN (/*rows*/ ? /*end*/)
 
@@ -288,6 +293,10 @@ SET kind = excluded.kind, state = excluded.state, target = excluded.target, curs
     user_id = excluded.user_id, total = excluded.total, done = excluded.done, failed = excluded.failed,
     failures = excluded.failures, message = excluded.message, created_at = excluded.created_at,
     updated_at = excluded.updated_at, ended_at = excluded.ended_at
+
+-- name: forget_jobs
+DELETE FROM jobs
+WHERE number IN (SELECT number FROM jobs WHERE ended_at > 0 AND ended_at < ? ORDER BY ended_at, number LIMIT ?)
 
 -- name: probe
 INSERT INTO meta (name, value) VALUES ('probe', zeroblob(131072))

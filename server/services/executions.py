@@ -32,8 +32,12 @@ from ..codec_executions import (
     start_of,
 )
 from ..codec_triggers import event_answer_of, is_wanted, job_of
-from ..requests import REASON_CHARACTERS_MAX, Faults, invalid, unsupported, unsupported_field, wait_us
+from ..requests import REASON_CHARACTERS_MAX, Faults, invalid, unsupported, wait_us
 from ..status import status_of
+from .feeds import FeedCalls
+from .forking import ForkingService
+from .histories import HistoryService
+from .listings import ListingService
 
 EVENT_OVERHEAD_BYTES: Final = 512
 """What an event takes in an answer, apart from its payload."""
@@ -42,10 +46,9 @@ _STREAM_STARTS_MAX: Final = 4_096
 """Items of one StartExecutions stream that are under way at a time; the stream is read on as they end."""
 _RESULTS_PER_FRAME_MAX: Final = 256
 _JOBS_READ_AT_ONCE: Final = 200
-_ORDER: Final = ("", "created_at desc")
 
 
-class ExecutionService:
+class ExecutionService(HistoryService, FeedCalls, ForkingService, ListingService):
     """The executions of a runtime over gRPC."""
 
     def __init__(self, runtime: Runtime, calls: Calls) -> None:
@@ -130,9 +133,11 @@ class ExecutionService:
     # Looking
 
     async def GetExecution(self, call: Call, request: pb2.GetExecutionRequest) -> pb2.GetExecutionResponse:
-        unsupported(request, "at_sequence", "at_time")
         full = _full(request.view)
-        view = await self._runtime.get(call.caller(), request.execution_id, full)
+        if request.WhichOneof("moment") is not None:
+            view = await self._past(call, request, full)
+        else:
+            view = await self._runtime.get(call.caller(), request.execution_id, full)
         return pb2.GetExecutionResponse(execution=fitted(execution_of(view, full), request.max_frame_bytes))
 
     async def WaitExecution(self, call: Call, request: pb2.WaitExecutionRequest) -> pb2.WaitExecutionResponse:
@@ -143,17 +148,6 @@ class ExecutionService:
         await self._ended(ExecutionRef(caller.tenant, request.execution_id), wait)
         view = await self._runtime.get(caller, request.execution_id, full)
         return pb2.WaitExecutionResponse(execution=fitted(execution_of(view, full), 0), ended=view.ended)
-
-    async def ListExecutions(self, call: Call, request: pb2.ListExecutionsRequest) -> pb2.ListExecutionsResponse:
-        _check_order(request)
-        size = request.page_size
-        while True:
-            page = await self._runtime.list(call.caller(), request.filter, size, request.page_token)
-            items = [execution_of(view) for view in page.items]
-            answer = pb2.ListExecutionsResponse(executions=items, next_page_token=page.next_page_token)
-            if len(items) <= 1 or answer.ByteSize() <= (request.max_frame_bytes or FRAME_BYTES_MAX):
-                return answer
-            size = len(items) // 2
 
     async def GetHistory(self, call: Call, request: events_pb2.GetHistoryRequest) -> events_pb2.GetHistoryResponse:
         unsupported(request, "event_names", "descending")
@@ -392,13 +386,6 @@ def _check_reason(reason: str) -> None:
     faults = Faults()
     faults.short("reason", reason, REASON_CHARACTERS_MAX)
     faults.settle()
-
-
-def _check_order(request: pb2.ListExecutionsRequest) -> None:
-    if request.order_by not in _ORDER:
-        raise unsupported_field("order_by", f"{request.order_by!r}, only {_ORDER[1]!r}")
-    if _full(request.view):
-        raise unsupported_field("view", "EXECUTION_VIEW_FULL")
 
 
 def _letter_id(text: str) -> int:

@@ -84,6 +84,10 @@ class Executions(execution_grpc.ExecutionServiceServicer):
                 await context.abort_with_status(rpc_status.to_status(frame))
             yield frame
 
+    async def WatchEvents(self, request: Any, context: Any) -> AsyncIterator[Any]:
+        async for frame in self.WatchExecution(request, context):
+            yield frame
+
     async def StartExecutions(self, request_iterator: Any, context: Any) -> AsyncIterator[Any]:
         index = 0
         async for frame in request_iterator:
@@ -234,10 +238,11 @@ class FakeServer:
         methods = [
             name
             for name in vars(execution_grpc.ExecutionServiceServicer)
-            if name[0].isupper() and name not in ("WatchExecution", "StartExecutions")
+            if name[0].isupper() and name not in ("WatchExecution", "WatchEvents", "StartExecutions")
         ]
         executions = self.unary.servicer(execution_grpc.ExecutionServiceServicer, methods)
         executions.WatchExecution = self.executions.WatchExecution
+        executions.WatchEvents = self.executions.WatchEvents
         executions.StartExecutions = self.executions.StartExecutions
         execution_grpc.add_ExecutionServiceServicer_to_server(executions, self._server)
         definition_methods = [name for name in vars(definition_grpc.DefinitionServiceServicer) if name[0].isupper()]

@@ -10,6 +10,7 @@ from typing import Any
 import grpc
 import pytest
 from google.protobuf.timestamp_pb2 import Timestamp
+from google.rpc import error_details_pb2
 from tests.client.command_line import run
 from tests.client.fakes import FakeServer, status
 
@@ -92,6 +93,28 @@ def test_a_start_carries_its_unique_key(threaded: FakeServer, policy: str) -> No
     [request] = threaded.unary.asked("StartExecution")
     assert request.unique_key == "k"
     assert pb.UniquePolicy.Name(request.unique_policy) == f"UNIQUE_POLICY_{policy.upper().replace('-', '_')}"
+
+
+def test_a_start_says_which_one_holds_the_key(threaded: FakeServer) -> None:
+    threaded.unary.on("StartExecution", pb.StartExecutionResponse(execution=RUNNING))
+    key = ("--unique-key", "k")
+    assert run(threaded, "start", "order", "--id", "e2", *key).stdout == "e1 (holds the unique key 'k')\n"
+    assert run(threaded, "start", "order", "--id", "e1", *key).stdout == "e1 (there already)\n"
+
+
+def test_what_the_message_names_is_not_said_again(threaded: FakeServer) -> None:
+    message = "2 executions have not ended: e1, e2"
+    unmet = error_details_pb2.PreconditionFailure()
+    unmet.violations.add(subject="definition/order", description=message)
+    unmet.violations.add(subject="execution/e1", description="has an incident")
+    known = {"execution_ids": "e1,e2", "running": "2"}
+    for more, said in (({}, ""), ({"oldest": "e0"}, " (execution_ids=e1,e2, oldest=e0, running=2)")):
+        refusal = status(grpc.StatusCode.FAILED_PRECONDITION, "DEFINITION_IN_USE", message, unmet, **known, **more)
+        threaded.unary.on("GetExecution", refusal)
+        assert run(threaded, "get", "e1").stderr.splitlines() == [
+            "execution/e1: has an incident",
+            f"error: DEFINITION_IN_USE: {message}{said}",
+        ]
 
 
 def test_no_server_is_exit_3(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -337,11 +360,15 @@ def test_why_asks_for_a_decision_where_one_is_due() -> None:
 )
 def test_why_and_get_of_one_that_has_not_begun(threaded: FakeServer, fields: dict[str, Any], said: str) -> None:
     threaded.unary.on(
-        "GetExecution", pb.GetExecutionResponse(execution=execution("PENDING", state="pending", **fields))
+        "GetExecution",
+        pb.GetExecutionResponse(
+            execution=execution("PENDING", state="pending", created_at=Timestamp(seconds=5), **fields)
+        ),
     )
     assert run(threaded, "why", "e1").stdout.splitlines() == ["e1 is PENDING.", said]
     shown = run(threaded, "get", "e1").stdout
     assert ("waits for   e0 to end" in shown) == bool(fields)
+    assert "accepted    1970-01-01T00:00:05Z" in shown
     assert json.loads(run(threaded, "get", "e1", "--json").stdout)["waits_for_execution_id"] == fields.get(
         "waits_for_execution_id", ""
     )

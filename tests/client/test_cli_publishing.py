@@ -5,6 +5,7 @@ from typing import Any
 import grpc
 import pytest
 from google.protobuf.duration_pb2 import Duration
+from google.rpc import error_details_pb2
 from tests.client.command_line import at_terminal, run
 from tests.client.fakes import FakeServer, status
 
@@ -33,6 +34,7 @@ WARNING = DefinitionViolation(
     message="may be skipped",
     severity="VIOLATION_SEVERITY_WARNING",
 )
+HEAD = '{"format":"callboard.definitions/1"}'
 IMPACT_LINES = [
     "  version   3 -> 4",
     "  steps     + notify, pack",
@@ -99,6 +101,12 @@ def test_what_a_dry_run_leaves_alone(threaded: FakeServer, files: list[str]) -> 
     assert unchanged == "order.yaml: order version 4 is published already\n"
 
 
+def test_one_execution_is_not_several(threaded: FakeServer, files: list[str]) -> None:
+    threaded.unary.on("PublishDefinition", published(impact=pb.PublishImpact(version=1, running_executions=1)))
+    said = run(threaded, "publish", files[0], "--dry-run").stdout
+    assert "  running   1 execution would go on with its version\n" in said
+
+
 def test_many_steps_are_counted_and_fit_the_terminal(threaded: FakeServer, files: list[str]) -> None:
     ids = [f"step_{number}" for number in range(500)]
     impact = pb.PublishImpact(version=1, steps_added=ids)
@@ -159,6 +167,36 @@ def test_errors_of_all_files_come_at_once(threaded: FakeServer, files: list[str]
         ]
 
 
+def test_violations_come_from_the_top_of_each_file_and_those_left_out_are_counted(
+    threaded: FakeServer, files: list[str]
+) -> None:
+    places = [("refund.yaml", 9, 2), ("order.yaml", 4, 7), ("refund.yaml", 3, 5), ("refund.yaml", 3, 1)]
+    violations = [
+        DefinitionViolation(path=f"steps[{number}]", source_name=name, line=line, column=column, message="is odd")
+        for number, (name, line, column) in enumerate(places)
+    ]
+    details = DefinitionViolations(violations=violations)
+    counts = {"violations_shown": "4", "violations_total": "31"}
+    refusal = status(grpc.StatusCode.INVALID_ARGUMENT, "INVALID_DEFINITION", "so much", details, **counts)
+    threaded.unary.on("BatchPublish", refusal)
+    assert run(threaded, "publish", *files).stderr.splitlines() == [
+        "refund.yaml:3:1: steps[3]: is odd",
+        "refund.yaml:3:5: steps[2]: is odd",
+        "refund.yaml:9:2: steps[0]: is odd",
+        "order.yaml:4:7: steps[1]: is odd",
+        "error: INVALID_DEFINITION: 31 violations, of which these are the first 4",
+        "none of the files is published",
+    ]
+
+
+def test_a_refusal_that_names_no_text_names_the_file(threaded: FakeServer, files: list[str]) -> None:
+    refusal = status(grpc.StatusCode.INVALID_ARGUMENT, "LIMIT_EXCEEDED", "that is too much")
+    threaded.unary.on("PublishDefinition", refusal)
+    expected = [f"error: {name}: LIMIT_EXCEEDED: that is too much" for name in files]
+    assert run(threaded, "validate", *files).stderr.splitlines() == expected
+    assert run(threaded, "publish", files[0]).stderr.splitlines() == expected[:1]
+
+
 def test_a_file_that_cannot_be_read_keeps_all_from_being_published(threaded: FakeServer, files: list[str]) -> None:
     result = run(threaded, "publish", files[0], "nowhere.yaml")
     assert result.exit_code == 2
@@ -183,10 +221,10 @@ def test_a_revert_can_be_tried_out(threaded: FakeServer) -> None:
 
 def test_an_export_is_the_lines_of_all_pages(threaded: FakeServer, tmp_path: Path) -> None:
     pages = [
-        pb.ExportDefinitionsResponse(lines=['{"id":"a"}', '{"id":"b\u2028"}'], next_page_token="2"),
+        pb.ExportDefinitionsResponse(lines=[HEAD, '{"id":"a"}', '{"id":"b\u2028"}'], next_page_token="2"),
         pb.ExportDefinitionsResponse(lines=['{"id":"c"}']),
     ]
-    expected = '{"id":"a"}\n{"id":"b\u2028"}\n{"id":"c"}\n'
+    expected = HEAD + '\n{"id":"a"}\n{"id":"b\u2028"}\n{"id":"c"}\n'
     threaded.unary.on("ExportDefinitions", *pages)
     result = run(threaded, "export")
     assert (result.stdout, result.stderr) == (expected, "")
@@ -197,9 +235,9 @@ def test_an_export_is_the_lines_of_all_pages(threaded: FakeServer, tmp_path: Pat
     assert path.read_text("utf-8") == expected
     asked = threaded.unary.asked("ExportDefinitions")
     assert [list(request.definition_ids) for request in asked[2:]] == [["a", "b", "c"]] * 2
-    threaded.unary.on("ExportDefinitions", pb.ExportDefinitionsResponse())
+    threaded.unary.on("ExportDefinitions", pb.ExportDefinitionsResponse(lines=[HEAD]))
     result = run(threaded, "export")
-    assert (result.exit_code, result.stdout, result.stderr) == (0, "", "no definition is published\n")
+    assert (result.exit_code, result.stdout, result.stderr) == (0, f"{HEAD}\n", "no definition is published\n")
     assert run(threaded, "export", "-o", str(tmp_path / "no" / "where")).exit_code == 2
 
 
@@ -224,3 +262,14 @@ def test_an_import_shows_what_it_publishes(threaded: FakeServer, tmp_path: Path)
     assert result.exit_code == 1
     assert result.stderr.splitlines() == ["line 3: is no definition", "error: INVALID_EXPORT: 1 violation"]
     assert run(threaded, "import", str(tmp_path / "nowhere")).exit_code == 2
+
+
+def test_what_is_wrong_with_an_export_is_said_once(threaded: FakeServer) -> None:
+    lines = [f"export:{number}:1: is no definition of an export" for number in range(1, 5)]
+    bad = error_details_pb2.BadRequest()
+    for line in lines:
+        bad.field_violations.add(description=line)
+    message = "; ".join(lines[:3]) + "; and 1 more"
+    threaded.unary.on("ImportDefinitions", status(grpc.StatusCode.INVALID_ARGUMENT, "INVALID_EXPORT", message, bad))
+    result = run(threaded, "import", "-", stdin="{}")
+    assert result.stderr.splitlines() == [*lines, "error: INVALID_EXPORT: 4 violations"]

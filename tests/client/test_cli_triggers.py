@@ -96,8 +96,15 @@ def test_a_person_sees_local_and_relative_times_in_a_narrow_terminal(listed: Fak
         "  on              cron 30 4 * * * Europe/Berlin",
         "  state           active",
     ]
-    assert lines[3].startswith("  next            Mon 01 Mar 2990 04:30 (in ")
+    assert lines[3].startswith("  next            Mon 01 Mar 2990 04:30 CET (in ")
     assert lines[8:] == ["subscription created", "  on        event subscription.created", "  state     paused"]
+
+
+def test_a_slot_that_waits_for_the_one_before_it_is_late(threaded: FakeServer) -> None:
+    stalled = pb.TriggerInfo(definition_id="a", trigger=Trigger(id="b"), next_slots=[at(2026, 1, 1, 3, 30)])
+    threaded.unary.on("ListTriggers", pb.ListTriggersResponse(triggers=[stalled]))
+    _, seen = at_terminal(threaded, "triggers", "a", "b")
+    assert "04:30 CET (late by " in seen
 
 
 def test_one_trigger_is_shown_whole(listed: FakeServer) -> None:
@@ -148,6 +155,19 @@ def test_triggers_are_fired_by_hand(threaded: FakeServer) -> None:
     assert not by_event.HasField("slot")
     assert by_slot.slot == at(2026, 1, 31, 3, 30)
     assert not by_slot.HasField("payload")
+
+
+@pytest.mark.parametrize(
+    ("slot", "said"),
+    [
+        ("tomorrow", "'tomorrow' is no time; write it as 2026-01-31T12:00:00Z"),
+        ("2026-01-31T12:00:00", "names no zone; end it with Z for UTC, or with such as +02:00"),
+    ],
+)
+def test_a_slot_is_a_moment(slot: str, said: str) -> None:
+    result = run(None, "triggers", "a", "b", "--fire", "--slot", slot)
+    assert result.exit_code == 2
+    assert said in result.stderr
 
 
 def emitted(**fields: Any) -> events_pb.PublishEventResponse:

@@ -27,7 +27,7 @@ from callboard.runtime.core.effects import CloseExecution
 from callboard.runtime.lifecycle_rows import DefinitionChange, DefinitionEvent
 from callboard.runtime.ports import Store
 from callboard.runtime.rows import DefinitionGuard
-from callboard.runtime.trigger_rows import JobKind, JobRow, JobState, JobUpdate
+from callboard.runtime.trigger_rows import ForgetJobs, JobKind, JobRow, JobState, JobUpdate
 from callboard.runtime.writes import Why, Write
 
 
@@ -239,6 +239,24 @@ class Definitions:
         assert await store.open_executions("other", "d", 0, 0, 10) == []
         assert await store.open_count("other", "d", 0) == 0
 
+    async def test_a_change_without_events_checks_and_purges_and_leaves_the_definition_alone(
+        self, store: Store
+    ) -> None:
+        await written(store, change(), change(1, published=2))
+        before = await store.definition("acme", "d")
+        purge = {"published": 2, "version": None, "events": (), "purged": (1,)}
+        assert whys(await store.write([change(1, **purge), change(2, idle=(1,), **purge)])) == [Why.SEQUENCE, None]
+        assert await store.definition("acme", "d") == before
+        assert await store.revision("acme") == 2
+        assert [each.version for each in await store.definition_versions("acme", "d", 0, 9)] == [2]
+        kept = changed(2, published=2, version=None, events=())
+        (both,) = await written(store, together(kept, changed(definition_id="e")))
+        assert both.revision == 3
+        assert await store.definition("acme", "d") == before
+        assert whys(await store.write([together(changed(1, events=()), changed(1, definition_id="e"))])) == [
+            Why.SEQUENCE
+        ]
+
     # -- jobs
 
     async def test_a_job_begins_with_a_change_and_moves_on(self, store: Store) -> None:
@@ -254,6 +272,18 @@ class Definitions:
         await written(store, together(changed(1, published=2), job=over))
         assert [each.job_id for each in await store.open_jobs()] == ["k"]
         assert await store.job("acme", "j") == msgspec.structs.replace(over, number=begun.number)
+
+    async def test_ended_jobs_are_forgotten_a_few_at_a_time(self, store: Store) -> None:
+        over = {"state": JobState.SUCCEEDED}
+        ends = {"late": 3, "first": 1, "second": 2, "open": 0, "future": 9}
+        await written(store, *(JobUpdate(job(name, ended_at=at and NOW + at, **over)) for name, at in ends.items()))
+        await written(store, ForgetJobs(NOW + 9, jobs_max=2))
+        assert [each.job_id for each in await store.jobs("acme", 0, 9)] == ["future", "open", "late"]
+        newest = (await store.jobs("acme", 0, 1))[0].number
+        await written(store, ForgetJobs(NOW + 9), ForgetJobs(NOW + 10))
+        assert [each.job_id for each in await store.jobs("acme", 0, 9)] == ["open"]
+        await written(store, JobUpdate(job("new")))
+        assert (await store.jobs("acme", 0, 1))[0].number > newest
 
     async def test_jobs_come_newest_first(self, store: Store) -> None:
         await written(store, *[JobUpdate(job(f"j{number}")) for number in range(4)])

@@ -54,11 +54,11 @@ WAIT = OpenWait("step", ("paid",), "k")
 
 
 def published(event_id: str = "p-1", **fields: Any) -> EventAcceptance:
-    values: dict[str, Any] = {"name": "paid", "key": "", "listeners": 0, "accepted_at": NOW} | fields
+    values: dict[str, Any] = {"name": "paid", "key": "", "listeners": 0, "accepted_at": NOW}
+    values |= {"payload": b'{"cents":1}'} | fields
     return EventAcceptance(
         "acme",
         event_id,
-        payload=b'{"cents":1}',
         context=b'{"user":"u"}',
         expires_at=values["accepted_at"] + DAY,
         **values,
@@ -401,6 +401,36 @@ class Events:
         assert whys(outcomes) == [None, Why.NOT_FOUND]
         assert await store.outbox(0, 10) == [second]
         assert (await lost(store, again)).why is Why.NOT_FOUND
+
+    async def test_the_outbox_of_one_tenant(self, store: Store) -> None:
+        other = ExecutionRef("other", "b")
+        for each in (A, other, C):
+            await written(store, start(each, EmitEvent(1, "sent", "", None), events=[event(1)]))
+        assert [row.ref for row in await store.outbox(0, 10)] == [A, other, C]
+        (first, last) = await store.outbox(0, 10, "acme")
+        assert [first.ref, last.ref] == [A, C]
+        assert await store.outbox(first.id, 10, "acme") == [last]
+        assert await store.outbox(0, 1, "acme") == [first]
+        assert await store.outbox(0, 10, "nobody") == []
+
+    async def test_what_is_in_an_inbox_beside_events(self, store: Store) -> None:
+        key = await started(store, WAIT)
+        writes = enqueue("e-1"), offered("p-1"), enqueue("e-2"), offered("p-2"), enqueue("e-3")
+        await written(store, *writes)
+        rows = await store.inbox(key, 10)
+        assert [row.event_id or row.published_id for row in rows] == ["e-1", "p-1", "e-2", "p-2", "e-3"]
+        assert await store.inbox(key, 10, events=False) == [rows[1], rows[3]]
+        assert await store.inbox(key, 1, events=False) == [rows[1]]
+
+    async def test_one_commit_offers_no_more_than_fits(self, store: Store) -> None:
+        await written(store, *[start(ref(f"x{number}"), WAIT) for number in range(12)])
+        large = b'"' + b"x" * 2_000_000 + b'"'
+        writes = [offered(f"p-{number}", payload=large, job_id=f"j-{number}") for number in range(3)]
+        counts = [outcome.event.offered_count for outcome in await written(store, *writes) if outcome.event]
+        assert counts == [4, 1, 1]
+        cursors = [msgspec.json.decode(job.cursor) for job in await store.open_jobs()]
+        first = (await store.waits("acme", "paid", "k", 0, 2**62, 10))[0].id
+        assert [cursor["after"] - first for cursor in cursors] == [3, 0, 0]
 
     async def test_an_emission_without_context_has_an_empty_one(self, store: Store) -> None:
         await started(store, EmitEvent(1, "sent", "", 1), events=[event(1)])

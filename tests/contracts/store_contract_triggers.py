@@ -243,6 +243,12 @@ class Triggers:
         await written(store, firing(step=SlotStep(NOW + 200, 0, 0)))
         assert await store.due_triggers(2**62, 10) == []
 
+    async def test_a_slot_that_is_put_off_is_not_the_last_one_decided(self, store: Store) -> None:
+        await written(store, change(triggers=(schedule(),)))
+        await written(store, firing(None, SlotStep(NOW, NOW, NOW + 50)))
+        row = await stored(store)
+        assert (row.next_slot, row.due, row.last_slot) == (NOW, NOW + 50, 0)
+
     async def test_a_start_that_was_made_before_lets_the_slot_pass(self, store: Store) -> None:
         await written(store, change(triggers=(schedule(),)), start(A))
         (committed,) = await written(store, firing(start(A), step()))

@@ -22,6 +22,13 @@ from callboard.runtime.core.effects import (
     OpenWait,
     SetTimer,
 )
+from callboard.runtime.feed_rows import (
+    FeedPruning,
+    SubscriptionAck,
+    SubscriptionCreation,
+    SubscriptionDeletion,
+    SubscriptionRow,
+)
 from callboard.runtime.ports import Store
 from callboard.runtime.rows import BuryInbox, DefinitionGuard, DiscardLetter, LineClaim, RequeueLetter
 from callboard.runtime.stores.memory import MemoryStore
@@ -72,6 +79,7 @@ commands = st.one_of(
     st.tuples(st.just("fire"), starts, st.booleans()),
     st.tuples(st.just("bury"), names),
     st.tuples(st.just("letter"), st.booleans()),
+    st.tuples(st.just("feed"), st.sampled_from(("make", "ack", "delete", "prune")), small),
 )
 
 
@@ -180,6 +188,17 @@ class Author:
             return None
         return RequeueLetter("acme", letters[0].id, NOW) if back else DiscardLetter("acme", letters[0].id)
 
+    async def _feed(self, what: str, number: int) -> Write:
+        match what:
+            case "make":
+                return SubscriptionCreation(SubscriptionRow("acme", f"s-{number}", "", number, 0, NOW), 2)
+            case "ack":
+                return SubscriptionAck("acme", "s-1", number, number, NOW + number)
+            case "delete":
+                return SubscriptionDeletion("acme", f"s-{number}")
+            case _:
+                return FeedPruning("acme", number)
+
 
 async def held(store: Store) -> list[object]:
     """All that the store says of the rows that the commands can reach."""
@@ -208,6 +227,10 @@ async def held(store: Store) -> list[object]:
         await store.open_executions("acme", "d", 0, 0, 100),
         [await store.open_count("acme", "d", version) for version in (0, 1, 2)],
         await store.counts(),
+        [await store.tenant_events("acme", after, scan, 3, 1_000) for after in (0, 3, 9) for scan in (2, 100)],
+        await store.before([(key, sequence) for key in keys for sequence in (1, 2, 4)]),
+        [await store.feed_bounds("acme"), await store.tenant_count("acme", 1, 5)],
+        await store.subscriptions("acme", "", 10),
     ]
 
 

@@ -390,3 +390,17 @@ def test_what_cannot_be_an_execution_id_is_an_error(value: Value, message: str) 
 def test_an_execution_id_that_has_no_value_is_an_error() -> None:
     error = failure("id: t, event: {name: x, execution_id: event.id}", {})
     assert (error.message, error.where) == ("`event.id` has no value", "event.execution_id")
+
+
+@pytest.mark.parametrize(
+    ("field", "text", "message"),
+    [
+        ("execution_id", "5", "must be a string, and is always 5"),
+        ("filter", "'text'", 'must be true or false, and is always "text"'),
+        ("filter", "1 / 0 == 1", "divide by zero"),
+    ],
+)
+def test_a_constant_of_the_wrong_type_is_found_at_publish(field: str, text: str, message: str) -> None:
+    (violation,) = compiled(f'id: t, event: {{name: e, {field}: "{text}"}}').violations
+    assert violation.path == f"triggers[0].event.{field}"
+    assert message in violation.message

@@ -22,8 +22,9 @@ import grpc.aio
 
 from callboard.runtime.core import events as ev
 from callboard.runtime.core.history import first_break
+from callboard.runtime.listing_rows import ListQuery, Order, position_of
 from callboard.runtime.replay import read_event, replay
-from callboard.runtime.rows import Counts, ExecutionQuery, ExecutionRecord, StoredEvent
+from callboard.runtime.rows import Counts, ExecutionRecord, StoredEvent
 from callboard.runtime.stores.sqlite import SqliteStore
 from callboard.v1 import definition_service_pb2 as definitions_pb2
 from callboard.v1 import definition_service_pb2_grpc as definitions_grpc
@@ -442,11 +443,11 @@ async def read_database(data: Path) -> Database:
     await store.open()
     try:
         found: dict[str, Stored] = {}
-        query = ExecutionQuery("default", limit=500)
-        while page := await store.executions(query):
-            for record in page:
+        query = ListQuery("default", limit=500)
+        while (page := await store.listed(query)).records:
+            for record in page.records:
                 found[record.ref.execution_id] = await _checked(store, record)
-            query = ExecutionQuery("default", limit=500, before_key=page[-1].key)
+            query = ListQuery("default", after=position_of(page.records[-1], Order.CREATED), limit=500)
         return Database(found, await store.counts())
     finally:
         await store.close()

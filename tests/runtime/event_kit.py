@@ -13,9 +13,11 @@ import msgspec
 from tests.runtime.engine_kit import ME, engine
 
 from callboard.runtime.engine import Runtime
+from callboard.runtime.filters import EVERYTHING, Among
+from callboard.runtime.listing_rows import ListQuery
 from callboard.runtime.ports import StorageFullError, Store
 from callboard.runtime.requests import Caller
-from callboard.runtime.rows import ExecutionQuery, ExecutionRecord
+from callboard.runtime.rows import ExecutionRecord
 from callboard.runtime.stores.memory import MemoryStore
 from callboard.runtime.stores.sqlite import SqliteStore
 from callboard.runtime.trigger_rows import EventAcceptance, TriggerRow
@@ -115,10 +117,11 @@ class World:
         for text in texts:
             await self.runtime.publish(text)
 
-    async def executions(self, **conditions: Any) -> list[ExecutionRecord]:
-        """Oldest first."""
-        query = ExecutionQuery("default", limit=1_000, **conditions)
-        return (await self.runtime.store.executions(query))[::-1]
+    async def executions(self, definition_id: str = "") -> list[ExecutionRecord]:
+        """Oldest first; of one definition, where its id is not empty."""
+        where = Among("definition_id", (definition_id,)) if definition_id else EVERYTHING
+        query = ListQuery("default", where, descending=False, limit=1_000)
+        return (await self.runtime.store.listed(query)).records
 
     async def started_event(self, execution_id: str) -> dict[str, Any]:
         first = (await self.runtime.history(ME, execution_id))[0].stored

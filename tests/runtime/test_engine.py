@@ -246,14 +246,14 @@ async def test_listing_pages_are_stable(path: str) -> None:
         for n in range(5):
             await started(runtime, "waiting", f"x-{n}")
         await runtime.terminate(ME, "x-3")
-        first = await runtime.list(ME, "", 2)
+        first = await runtime.listings.page(ME, "", 2)
         await started(runtime, "waiting", "x-9")
-        second = await runtime.list(ME, "", 2, first.next_page_token)
-        third = await runtime.list(ME, "", 2, second.next_page_token)
+        second = await runtime.listings.page(ME, "", 2, first.next_page_token)
+        third = await runtime.listings.page(ME, "", 2, second.next_page_token)
         ids = [view.ref.execution_id for page in (first, second, third) for view in page.items]
         assert ids == ["x-4", "x-3", "x-2", "x-1", "x-0"]
         assert third.next_page_token == ""
-        ended = await runtime.list(ME, 'status == "TERMINATED"')
+        ended = await runtime.listings.page(ME, 'status == "TERMINATED"')
         assert [view.ref.execution_id for view in ended.items] == ["x-3"]
 
 

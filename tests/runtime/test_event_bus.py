@@ -1,5 +1,5 @@
 import asyncio
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import AbstractAsyncContextManager
 from pathlib import Path
 from typing import Any
@@ -10,6 +10,7 @@ from tests.runtime.engine_kit import ME, started, until
 from tests.runtime.event_kit import (
     EMITTING,
     KEYED,
+    WatchedMemory,
     WatchedStore,
     World,
     listening,
@@ -22,10 +23,12 @@ from tests.runtime.event_kit import (
 from callboard.runtime.core.refusals import Refused
 from callboard.runtime.core.values import Opaque
 from callboard.runtime.event_bus import EventAnswer, derived_id
+from callboard.runtime.lifecycle_rows import DefinitionVersion
 from callboard.runtime.ports import StorageFullError
 from callboard.runtime.requests import StartRequest
 from callboard.runtime.settings import Settings
-from callboard.runtime.trigger_rows import OfferedWait, StartedByTrigger
+from callboard.runtime.trigger_rows import EventExpansion, OfferedWait, StartedByTrigger
+from callboard.runtime.writes import Write
 
 Open = Callable[..., AbstractAsyncContextManager[World]]
 
@@ -66,7 +69,7 @@ async def test_an_event_starts_what_listens_with_its_input_origin_and_context(on
     assert event["input"] == {"order": 7}
     assert event["origin"] == {"trigger_id": "placed", "event_id": "e-1"}
     assert event["trace"] == who().trace
-    assert event["context"] == {"user": "ann", "trace": who().trace}
+    assert event["context"] == {"by": "g", "user": "ann", "trace": who().trace}
 
 
 async def test_without_an_input_template_the_payload_is_the_input(one: World) -> None:
@@ -349,6 +352,27 @@ async def test_many_clients_at_once_share_commits_and_start_everything_once(
         assert one.store.commits - before < 100
 
 
+class Spoilt(WatchedMemory):
+    """Holds a definition in a form that this program does not understand."""
+
+    async def definition_version(self, tenant: str, definition_id: str, version: int) -> DefinitionVersion | None:
+        found = await super().definition_version(tenant, definition_id, version)
+        if found is None or definition_id != "spoilt":
+            return found
+        return msgspec.structs.replace(found, content=b'{"id": 7}')
+
+
+async def test_a_definition_that_cannot_be_read_any_more_costs_the_others_nothing() -> None:
+    store = Spoilt()
+    async with world(store) as one:
+        await one.definitions(listening(definition_id="spoilt"), listening())
+    async with world(store) as one:
+        answer = await one.publish(ME, "order.placed", payload={"id": "o-1"})
+        assert [start.definition_id for start in answer.outcome.started] == ["listening"]
+        (warning,) = answer.outcome.warnings
+        assert warning.startswith("spoilt@1 triggers[placed]: version 1 of definition 'spoilt' does not compile")
+
+
 # What waits
 
 
@@ -395,6 +419,31 @@ async def test_more_waiters_than_one_commit_takes_are_reached_by_a_job(stored: C
         assert (await one.runtime.get(ME, "late")).status == "RUNNING"
 
 
+@pytest.mark.parametrize("events", [1, 3])
+async def test_large_events_reach_their_waiters_a_few_at_a_time(
+    stored: Callable[[], WatchedStore], events: int
+) -> None:
+    async with world(stored()) as one:
+        await one.definitions(KEYED)
+        for number in range(20):
+            await started(one.runtime, "keyed", f"e-{number}", {"order": "same"})
+        heaviest = 0
+
+        async def weigh(batch: Sequence[Write]) -> None:
+            nonlocal heaviest
+            heaviest = max(heaviest, *(len(write.offers) for write in batch if isinstance(write, EventExpansion)), 0)
+
+        one.store.before_write = weigh
+        payload = {"cents": 5, "note": "x" * 1_000_000}
+        answers = await asyncio.gather(
+            *(one.publish(ME, "payment", key="same", payload=payload) for _ in range(events))
+        )
+        # So much for one commit, and at least one step for each event.
+        assert [answer.outcome.offered_count for answer in answers] == [8, 1, 1][:events]
+        await one.settled(lambda records: [record.head.status for record in records].count("COMPLETED") == 20)
+        assert 0 < heaviest <= 8
+
+
 # What executions emit
 
 
@@ -407,7 +456,7 @@ async def test_an_emitted_event_starts_what_listens_in_the_trace_of_its_sender(o
     assert event["input"] == {"order": "o-1"}
     assert event["origin"]["event_id"].startswith("emit:")
     assert event["trace"] == who().trace
-    assert event["context"] == {"user": "ann", "trace": who().trace}
+    assert event["context"] == {"by": "g", "user": "ann", "trace": who().trace}
     assert await one.runtime.store.outbox(0, 10) == []
 
 

@@ -121,7 +121,7 @@ async def test_an_execution_says_which_slot_and_who() -> None:
         payload: Any = decode(first.payload)
         origin = {"trigger_id": "tick", "slot": moment("2025-12-24T18:00")}
         assert Origin(**payload["origin"]) == Origin(**origin)
-        assert first.context == b'{"user":"me"}'
+        assert first.context == b'{"by":"g","user":"me"}'
 
 
 async def test_a_slot_that_has_started_an_execution_starts_no_other() -> None:

@@ -17,6 +17,7 @@ from callboard.runtime.stores.memory import MemoryStore
 from callboard.runtime.trigger_rows import JobKind, JobRow, JobState, JobUpdate
 
 KIND = JobKind.DELETE_DEFINITION
+KEPT_SECONDS = 3_600
 
 
 class Office:
@@ -32,7 +33,7 @@ class Office:
         self.jobs = self.engage()
 
     def engage(self) -> Jobs:
-        jobs = Jobs(self.store, self.clock)
+        jobs = Jobs(self.store, self.journal, self.clock, KEPT_SECONDS)
         jobs.register(KIND, self.handle)
         self.journal.subscribe(jobs.committed)
         return jobs
@@ -45,7 +46,8 @@ class Office:
             self.failing -= 1
             await self.journal.write(JobUpdate(msgspec.structs.replace(job, done=job.done + 1)))
             raise OSError("the disk is full")
-        await self.journal.write(JobUpdate(msgspec.structs.replace(job, state=JobState.SUCCEEDED)))
+        ended = msgspec.structs.replace(job, state=JobState.SUCCEEDED, ended_at=self.clock.now())
+        await self.journal.write(JobUpdate(ended))
 
     async def begin(self, job_id: str, kind: JobKind = KIND) -> None:
         job = JobRow("acme", job_id, kind, JobState.RUNNING, "flow", b"{}", total=3)
@@ -117,6 +119,49 @@ async def test_one_job_does_not_wait_for_another(office: Office) -> None:
     held.set()
     await office.clock.settle()
     assert await office.state("j-1") is JobState.SUCCEEDED
+
+
+async def test_a_job_is_forgotten_some_time_after_its_end_when_another_ends(office: Office) -> None:
+    await office.begin("j-1")
+    await office.begin("open", JobKind.EXPAND_EVENT)
+    await office.clock.advance(KEPT_SECONDS - 1)
+    await office.begin("j-2")
+    await office.clock.advance(1.5)
+    assert await kept(office) == ["j-2", "open", "j-1"]
+    await office.begin("j-3")
+    await office.clock.settle()
+    assert await kept(office) == ["j-3", "j-2", "open"]
+
+
+async def test_old_jobs_are_forgotten_at_start(office: Office) -> None:
+    await office.begin("j-1")
+    await office.clock.advance(KEPT_SECONDS + 1)
+    await office.jobs.close()
+    office.jobs = office.engage()
+    await office.jobs.start()
+    await office.clock.settle()
+    assert await kept(office) == []
+
+
+async def kept(office: Office) -> list[str]:
+    return [job.job_id for job in await office.jobs.list("acme")]
+
+
+async def test_a_job_whose_row_cannot_be_read_is_in_nobody_s_way(office: Office) -> None:
+    async def read(job: JobRow) -> None:
+        msgspec.json.decode(job.cursor)
+        await office.handle(job)
+
+    office.jobs.register(KIND, read)
+    damaged = JobRow("acme", "j-1", KIND, JobState.RUNNING, "flow", b'{"definition_id":')
+    await office.journal.write(LifecycleChange("acme", (), office.clock.now(), job=damaged))
+    await office.jobs.close()
+    office.jobs = office.engage()
+    office.jobs.register(KIND, read)
+    await office.jobs.start()
+    await office.begin("j-2")
+    await office.clock.advance(100)
+    assert (await office.state("j-1"), await office.state("j-2")) == (JobState.RUNNING, JobState.SUCCEEDED)
 
 
 async def test_a_kind_that_nobody_does_stays_open(office: Office) -> None:

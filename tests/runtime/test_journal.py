@@ -9,8 +9,17 @@ from tests.contracts.store_contract import ExecutionRef, append, enqueue, start
 from callboard.runtime.core.refusals import Kind, Refused
 from callboard.runtime.journal import Journal
 from callboard.runtime.ports import StorageFailedError, StorageFullError
-from callboard.runtime.rows import InboxInsert
+from callboard.runtime.rows import ExecutionAppend, InboxInsert
 from callboard.runtime.stores.memory import MemoryStore
+from callboard.runtime.trigger_rows import (
+    EventAcceptance,
+    EventExpansion,
+    JobKind,
+    JobRow,
+    JobState,
+    TriggerStart,
+    WaitRow,
+)
 from callboard.runtime.writes import Committed, Lost, Outcome, Why, Write
 
 
@@ -129,6 +138,22 @@ async def test_a_flush_is_bounded_in_number_and_bytes(disk: Disk, clock: Steps) 
     heavy = Journal(disk, clock, flush_bytes_max=10)
     inserts = [InboxInsert(ExecutionRef("acme", "x0"), f"e{n}", "n", b'"123456"', b"{}", 1) for n in range(4)]
     await asyncio.gather(*[heavy.submit(write) for write in inserts])
+    assert [len(batch) for batch in disk.batches] == [2, 2]
+
+
+async def test_what_events_start_and_are_offered_to_counts_in_bytes(disk: Disk, clock: Steps) -> None:
+    journal = Journal(disk, clock, flush_bytes_max=1_000)
+    (begun,) = starts(1)
+    assert isinstance(begun, ExecutionAppend)
+    many = (TriggerStart("t", begun),) * (600 // sum(len(event.payload) for event in begun.events))
+    event = EventAcceptance("acme", "p", "n", "", b"1", b"{}", 1, 2, 0, many)
+    await asyncio.gather(*[journal.submit(event) for _ in range(4)])
+    assert [len(batch) for batch in disk.batches] == [2, 2]
+    disk.batches.clear()
+    job = JobRow("acme", "j", JobKind.EXPAND_EVENT, JobState.RUNNING, "n", b"{}")
+    waits = tuple(WaitRow(number, ExecutionRef("acme", "x"), 1, "s") for number in range(2))
+    expansion = EventExpansion(job, "p", "n", b"1", b"{}", 1, waits)
+    await asyncio.gather(*[journal.submit(expansion) for _ in range(4)])
     assert [len(batch) for batch in disk.batches] == [2, 2]
 
 

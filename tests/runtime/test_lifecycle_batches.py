@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import Any
 
 import msgspec
@@ -10,6 +11,7 @@ from tests.runtime.lifecycle_house import STAGES, House, draft, flow, origin, pu
 
 from callboard.runtime.core.refusals import Kind
 from callboard.runtime.lifecycle.batching import BatchItem, PublishBatch
+from callboard.runtime.lifecycle.chain import Chain, Stage
 from callboard.runtime.lifecycle.contents import Given, SourceText
 from callboard.runtime.lifecycle.deleting import Delete
 from callboard.runtime.lifecycle.exporting import export
@@ -63,6 +65,37 @@ async def test_what_is_published_already_stays_as_it_is(house: House) -> None:
     assert (await house.head()).revision == 1
     again = await house.batching.publish(batch(item("flow"), item("a")))
     assert (again.revision, len(house.store.changes)) == (2, 2)
+
+
+async def test_what_stays_as_it_is_must_still_be_so_when_the_others_change(house: House) -> None:
+    """All of a batch is published at its revision, or none."""
+    await house.publishing.publish(publish())
+    record = next(stage for stage in house.batching.chain.stages if stage.durable)
+
+    async def late(value: Any, report: Any) -> Any:
+        await house.retracting.retract(Retract(origin(), "flow"))
+        return await record.run(value, report)
+
+    stages = (Stage(one.name, late if one.durable else one.run, one.durable) for one in house.batching.chain.stages)
+    house.batching.chain = Chain(tuple(stages))
+    assert await refused(house.batching.publish(batch(item("flow"), item("a")))) == (Kind.RACE, "LOST_RACE")
+    assert await house.store.definition("acme", "a") is None
+
+
+async def test_others_get_their_turn_while_many_are_published(house: House) -> None:
+    turns = 0
+
+    async def count() -> None:
+        nonlocal turns
+        while True:
+            turns += 1
+            await asyncio.sleep(0)
+
+    counting = asyncio.ensure_future(count())
+    answer = await house.batching.publish(batch(*(item(f"d-{number}") for number in range(500))))
+    counting.cancel()
+    assert len(answer.definitions) == 500
+    assert turns > 4 * 500
 
 
 async def test_everything_that_is_wrong_is_told_at_once_with_its_place(house: House) -> None:

@@ -6,11 +6,12 @@ import asyncio
 from collections.abc import Awaitable, Callable
 from typing import Any, Final
 
+import msgspec
 import pytest
 from tests.runtime.lifecycle_house import House, draft, given, origin, publish, refusal
 
 from callboard.runtime.core.lifecycle import Standing, evolve, fact_of
-from callboard.runtime.core.refusals import Kind, Refused
+from callboard.runtime.core.refusals import Kind, Refusal, Refused
 from callboard.runtime.lifecycle.batching import BatchItem, PublishBatch
 from callboard.runtime.lifecycle.chain import Chain, Report, Stage
 from callboard.runtime.lifecycle.deleting import Delete, OnDelete
@@ -20,6 +21,7 @@ from callboard.runtime.lifecycle.pausing import PauseTrigger
 from callboard.runtime.lifecycle.recording import Origin, standing_of
 from callboard.runtime.lifecycle.retracting import Retract
 from callboard.runtime.lifecycle.reverting import Revert
+from callboard.runtime.lifecycle_rows import LifecycleChange
 
 TRIGGERS: Final = [{"id": "placed", "event": {"name": "order.placed"}}]
 Wish = Callable[[House, Origin], Awaitable[Any]]
@@ -160,6 +162,77 @@ async def test_who_gives_up_waiting_does_not_take_the_change_back(house: House, 
     assert call.cancelled()
     await house.clock.settle(200)
     assert len(house.told) == told + 1
+
+
+def told(answer: Any) -> tuple[Any, ...]:
+    """What an answer says of the change, but for how it came about."""
+    each = getattr(answer, "definitions", (answer,))
+    fields = ("definition_id", "version", "trigger_id", "job_id", "revision", "etag", "changed")
+    return tuple(tuple(getattr(one, name, None) for name in fields) for one in each)
+
+
+@every_chain
+@pytest.mark.parametrize("restarted", [False, True])
+@pytest.mark.parametrize("rehearsed", [False, True])
+async def test_a_repeat_is_answered_as_the_first_time(chain: str, restarted: bool, rehearsed: bool) -> None:
+    house = await _house()
+    if rehearsed:
+        before = await standing(house)
+        await rehearse(house, chain)
+        assert await standing(house) == before
+    first = await WISHES[chain](house, origin("r-1"))
+    after = await standing(house)
+    if restarted:
+        house = House(store=house.store)
+    again = await WISHES[chain](house, origin("r-1"))
+    assert told(again) == told(first)
+    assert again.stages == ()
+    assert await standing(house) == after
+
+
+async def rehearse(house: House, chain: str) -> None:
+    part = getattr(house, chain)
+    whole, seen = part.chain, []
+
+    class Rehearsed(Chain[Any, Any]):
+        async def run(self, value: Any, **more: Any) -> Any:
+            seen.append(value)
+            raise Refused(Refusal(Kind.STATE, "SEEN", "only looked at"))
+
+    part.chain = Rehearsed(whole.stages)
+    await refusal(WISHES[chain](house, origin("r-1")))
+    part.chain = whole
+    await whole.rehearse(msgspec.structs.replace(seen[0], validate_only=True))
+
+
+@every_chain
+async def test_a_repeat_of_what_changed_nothing_says_so(house: House, chain: str) -> None:
+    await WISHES[chain](house, origin())
+    if chain == "reverting":
+        await WISHES[chain](house, origin())
+    first = await WISHES[chain](house, origin("r-1"))
+    again = await WISHES[chain](house, origin("r-1"))
+    assert told(again) == told(first)
+    assert {one.changed for one in getattr(again, "definitions", (again,))} == {False}
+
+
+async def test_a_repeat_of_deleting_what_is_being_deleted_names_its_job(house: House) -> None:
+    await house.start("x-1", 2)
+    cancel: dict[str, Any] = {"definition_id": "flow", "running": OnDelete.CANCEL}
+    first = await house.deleting.delete(Delete(origin(), **cancel))
+    second = await house.deleting.delete(Delete(origin("r-1"), **cancel))
+    again = await house.deleting.delete(Delete(origin("r-1"), **cancel))
+    assert first.job_id == second.job_id == again.job_id != ""
+    assert told(again) == told(second)
+
+
+async def test_a_request_that_an_earlier_program_remembered_is_answered(house: House) -> None:
+    by = origin("r-1")
+    assert by.request is not None
+    old = msgspec.structs.replace(by.request, identity="flow@1")
+    await house.journal.write(LifecycleChange("acme", (), house.clock.now(), (old,)))
+    answer = await WISHES["publishing"](house, by)
+    assert (answer.definition_id, answer.version, answer.changed) == ("flow", 1, True)
 
 
 async def test_a_publish_that_changes_nothing_is_remembered_by_its_request_id(house: House) -> None:

@@ -11,8 +11,10 @@ from tests.runtime.lifecycle_house import House, draft, given, origin, publish, 
 
 from callboard.runtime.core.refusals import Kind
 from callboard.runtime.jobs import Jobs
+from callboard.runtime.lifecycle.chain import Chain, Stage
 from callboard.runtime.lifecycle.deleting import Delete, DeleteAnswer, OnDelete
 from callboard.runtime.lifecycle.reverting import Revert
+from callboard.runtime.rows import ExecutionRef
 from callboard.runtime.trigger_rows import JobKind, JobRow, JobState, JobUpdate
 from callboard.runtime.writes import Outcome, Write
 
@@ -27,7 +29,7 @@ class Works(House):
         self.jobs = self.engage()
 
     def engage(self) -> Jobs:
-        jobs = Jobs(self.store, self.clock)
+        jobs = Jobs(self.store, self.journal, self.clock, 3_600)
         jobs.register(JobKind.DELETE_DEFINITION, self.deleting.finish)
         self.journal.subscribe(jobs.committed)
         return jobs
@@ -74,6 +76,21 @@ async def test_all_of_it_goes_with_one_commit(house: Works) -> None:
     assert (await house.events())[-1] == "DefinitionDeleted"
     again = await house.delete()
     assert (again.changed, again.revision, again.job_id) == (False, 4, "")
+
+
+async def test_what_is_left_when_the_newest_version_goes(house: Works) -> None:
+    await house.delete(version=2)
+    assert [one.state.value for one in await house.definitions.summaries("acme")] == ["RETRACTED"]
+    summary = await house.definitions.summary("acme", "flow")
+    assert (summary.description, summary.published_version, summary.latest_version) == ("number 1", 0, 2)
+    found = await house.definitions.get("acme", "flow")
+    assert (found.version, found.state.value) == (1, "RETRACTED")
+    await house.delete(version=1)
+    assert await house.definitions.summaries("acme") == []
+    assert await refused(house.definitions.get("acme", "flow")) == (Kind.NOT_FOUND, "VERSION_NOT_FOUND")
+    await house.drafting.put(draft(given=given(description="a draft")))
+    (summary,) = await house.definitions.summaries("acme")
+    assert (summary.state.value, summary.description) == ("DRAFT", "a draft")
 
 
 async def test_a_version_goes_and_the_published_one_stays(house: Works) -> None:
@@ -230,6 +247,22 @@ async def test_a_job_goes_on_in_another_process(house: Works) -> None:
     await house.clock.advance(1)
     assert (await house.job(answer.job_id)).state is JobState.SUCCEEDED
     assert (await house.head()).state == "DELETED"
+
+
+@pytest.mark.parametrize("version", [0, 2])
+async def test_what_begins_while_it_is_deleted_is_named(house: Works, version: int) -> None:
+    record = next(stage for stage in house.deleting.chain.stages if stage.durable)
+
+    async def late(value: Any, report: Any) -> Any:
+        if await house.store.execution(ExecutionRef("acme", "late")) is None:
+            await house.start("late", 2)
+        return await record.run(value, report)
+
+    stages = [Stage(one.name, late if one.durable else one.run, one.durable) for one in house.deleting.chain.stages]
+    house.deleting.chain = Chain(tuple(stages))
+    found = await refusal(house.delete(version=version))
+    assert (found.reason, found.metadata["execution_ids"]) == ("DEFINITION_IN_USE", "late")
+    assert (await house.head()).published == 2
 
 
 async def test_what_is_kept_goes_on_and_its_contents_with_it(house: Works) -> None:

@@ -16,6 +16,7 @@ from callboard.runtime.lifecycle.contents import Given, SourceText
 from callboard.runtime.lifecycle.pausing import PauseTrigger
 from callboard.runtime.lifecycle.publishing import PublishAnswer
 from callboard.runtime.lifecycle.retracting import Retract
+from callboard.runtime.lifecycle.reverting import Revert
 from callboard.runtime.trigger_rows import TriggerRow
 
 MINUTE = 60_000_000
@@ -244,3 +245,33 @@ async def test_a_paused_trigger_is_resumed_by_another_process_from_the_store_alo
     house.journal = Journal(house.store, house.clock)
     house.catalog = Catalog(house.store, house.clock)
     assert (await pause(house, "often", False)).changed
+
+
+async def test_a_version_whose_triggers_clash_by_now_is_not_reverted_to(house: House) -> None:
+    mine = {"id": "placed", "event": {"name": "order.placed", "execution_id": "${event.id}"}}
+    await house.publishing.publish(publish(given=given(triggers=[mine])))
+    await house.publishing.publish(publish(given=given()))
+    theirs = Given(definition={**flow(triggers=[mine]), "id": "other"})
+    await house.publishing.publish(publish(given=theirs))
+    found = await refusal(house.reverting.revert(Revert(origin(), "flow", 1)))
+    assert [(one.path, one.code) for one in found.violations] == [("triggers[0].event.execution_id", "TRIGGER_CLASH")]
+    await house.drafting.put(draft(given=given(triggers=[mine])))
+    assert (await refusal(house.publishing.publish(publish(given=None, definition_id="flow")))).violations
+    assert (await house.head()).published == 2
+
+
+async def test_a_trigger_paused_while_nothing_is_published_is_paused_when_it_is_published_again(house: House) -> None:
+    nightly = {"id": "nightly", "schedule": {"cron": "30 4 * * *"}}
+    for number in (1, 2):
+        await house.publishing.publish(publish(given=given(description=f"{number}", triggers=[nightly])))
+        await house.retracting.retract(Retract(origin(), "flow"))
+        await house.pausing.pause(PauseTrigger(origin(), "flow", "nightly", paused=number == 1))
+    await house.pausing.pause(PauseTrigger(origin(), "flow", "nightly", paused=True))
+    await house.publishing.publish(publish(given=given(description="3", triggers=[nightly])))
+    row = await house.store.trigger("acme", "flow", "nightly")
+    assert row is not None
+    assert (row.active, row.paused, row.version) == (True, True, 3)
+    assert await house.store.due_triggers(2**62, 10) == []
+    await house.pausing.pause(PauseTrigger(origin(), "flow", "nightly", paused=False))
+    (due,) = await house.store.due_triggers(2**62, 10)
+    assert due.next_slot > house.clock.now()

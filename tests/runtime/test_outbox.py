@@ -21,11 +21,11 @@ FULL = Refused(Refusal(Kind.BUSY, "STORAGE_FULL", "the disk is full"))
 class Pages:
     """The store's one verb."""
 
-    def __init__(self, read: Callable[[int, int], Awaitable[list[OutboxRow]]]) -> None:
+    def __init__(self, read: Callable[[int, int, str], Awaitable[list[OutboxRow]]]) -> None:
         self._read = read
 
-    async def outbox(self, after: int, limit: int) -> list[OutboxRow]:
-        return await self._read(after, limit)
+    async def outbox(self, after: int, limit: int, tenant: str = "") -> list[OutboxRow]:
+        return await self._read(after, limit, tenant)
 
 
 class World:
@@ -51,10 +51,11 @@ class World:
             Pages(self.page), self.deliver, self.alarms, msgspec.structs.replace(OutboxSettings(), **settings)
         )
 
-    async def page(self, after: int, limit: int) -> list[OutboxRow]:
+    async def page(self, after: int, limit: int, tenant: str = "") -> list[OutboxRow]:
         self.reads += 1
         await asyncio.sleep(0)
-        return [row for number, row in sorted(self.rows.items()) if number > after][:limit]
+        rows = (row for number, row in sorted(self.rows.items()) if number > after)
+        return [row for row in rows if tenant in ("", row.ref.tenant)][:limit]
 
     async def deliver(self, row: OutboxRow) -> None:
         name = f"{row.key}:{row.name}"
@@ -71,13 +72,14 @@ class World:
         if self.rows.pop(row.id, None) is not None:
             self.delivered.append(name)
 
-    def store(self, key: int, *names: str) -> None:
+    def store(self, key: int, *names: str, tenant: str = "default") -> None:
+        sender = ref(key)._replace(tenant=tenant)
         for name in names:
             self.given += 1
-            self.rows[self.given] = OutboxRow(self.given, ref(key), key, self.given, name, "", b"null", b"{}", 0)
+            self.rows[self.given] = OutboxRow(self.given, sender, key, self.given, name, "", b"null", b"{}", 0)
 
-    def emit(self, key: int, *names: str) -> None:
-        self.store(key, *names)
+    def emit(self, key: int, *names: str, tenant: str = "default") -> None:
+        self.store(key, *names, tenant=tenant)
         self.outbox.committed([append(key, *(EmitEvent(1, name, "", None) for name in names))])
 
 
@@ -162,6 +164,39 @@ async def test_more_than_memory_may_hold_comes_page_by_page_each_once(make: Make
     assert held <= 10
 
 
+async def test_a_flood_of_one_tenant_holds_up_no_other(make: Make) -> None:
+    world = make(held_max=20, tenant_held_max=8, delivering_max=4)
+    flood = [f"n{number}" for number in range(500)]
+    world.store(1, *flood, tenant="loud")
+    world.store(2, "a", "b", tenant="quiet")
+    world.outbox.start()
+    held = 0
+    for _ in range(20_000):
+        await asyncio.sleep(0)
+        held = max(held, len(world.outbox))
+        if len(world.delivered) >= 300 and world.given == 502:
+            world.store(1, "last", tenant="loud")
+            world.emit(3, "late", tenant="quiet")
+    assert sorted(name for name in world.delivered[:200] if not name.startswith("1:")) == ["2:a", "2:b"]
+    assert world.delivered.index("3:late") < 320
+    assert [name for name in world.delivered if name.startswith("1:")] == [f"1:{name}" for name in [*flood, "last"]]
+    assert set(world.tried.values()) == {1}
+    assert held <= 10
+    assert (len(world.outbox), world.rows) == (0, {})
+
+
+async def test_many_tenants_with_floods_are_all_served_at_once(make: Make) -> None:
+    world = make(held_max=10, tenant_held_max=8, delivering_max=4)
+    for tenant in range(1, 31):
+        world.store(tenant, *(f"n{number}" for number in range(20)), tenant=f"t-{tenant}")
+    world.outbox.start()
+    for _ in range(20_000):
+        await asyncio.sleep(0)
+    firsts = [world.delivered.index(f"{tenant}:n0") for tenant in range(1, 31)]
+    assert max(firsts) < 200
+    assert (len(world.delivered), set(world.tried.values()), world.rows) == (600, {1}, {})
+
+
 async def test_a_full_disk_is_waited_for_in_order_however_long(make: Make) -> None:
     world = make()
     world.fault = lambda row: FULL
@@ -226,10 +261,10 @@ async def test_a_read_that_fails_is_made_again(make: Make) -> None:
     failing = [OSError("no"), None]
     page = world.page
 
-    async def read(after: int, limit: int) -> list[OutboxRow]:
+    async def read(after: int, limit: int, tenant: str) -> list[OutboxRow]:
         if failing and (error := failing.pop(0)) is not None:
             raise error
-        return await page(after, limit)
+        return await page(after, limit, tenant)
 
     world.outbox = Outbox(Pages(read), world.deliver, world.alarms)
     world.store(1, "a")

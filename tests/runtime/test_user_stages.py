@@ -5,13 +5,16 @@ from __future__ import annotations
 import asyncio
 import itertools
 import threading
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import pytest
+from opentelemetry.trace import StatusCode
 from tests.runtime.lifecycle_house import STAGES, House, draft, flow, given, origin, publish, refusal
 
 from callboard.runtime.core.refusals import Kind, Refusal, Refused
+from callboard.runtime.lifecycle import chain
 from callboard.runtime.lifecycle.batching import BatchItem, PublishBatch
 from callboard.runtime.lifecycle.contents import Given
 from callboard.runtime.lifecycle.deleting import Delete
@@ -97,8 +100,8 @@ async def test_a_refusal_of_its_own_goes_through_as_it_is() -> None:
     assert await refusal(house.drafting.put(draft())) == own
 
 
-@pytest.mark.parametrize("chain", ["publishing", "reverting", "batching", "importing"])
-async def test_a_policy_of_publishing_holds_for_every_way_to_publish(chain: str) -> None:
+@pytest.mark.parametrize("way", ["publishing", "reverting", "batching", "importing"])
+async def test_a_policy_of_publishing_holds_for_every_way_to_publish(way: str) -> None:
     lenient = await opened()
     await lenient.publishing.publish(publish())
     text = "\n".join((await export(lenient.store, "acme", (), "", 10_000)).lines)
@@ -111,7 +114,7 @@ async def test_a_policy_of_publishing_holds_for_every_way_to_publish(chain: str)
         "importing": lambda: house.importing.import_bundle(Import(origin(), text)),
         "reverting": lambda: house.reverting.revert(Revert(origin(), "flow", 1)),
     }
-    assert (await refusal(ways[chain]())).metadata["stage"] == "naming policy"
+    assert (await refusal(ways[way]())).metadata["stage"] == "naming policy"
 
 
 async def test_in_a_batch_every_definition_is_judged_and_named() -> None:
@@ -131,6 +134,77 @@ async def test_a_plain_function_may_block() -> None:
     await house.retracting.retract(Retract(origin(), "flow"))
     assert seen != [threading.main_thread().name]
     assert len(seen) == 1
+
+
+@pytest.mark.parametrize("error", [StopIteration("none left"), SystemExit(3), asyncio.CancelledError(), EOFError()])
+@pytest.mark.parametrize("waits", [False, True], ids=["plain", "coroutine"])
+async def test_whatever_it_raises_refuses_the_change_and_nothing_else(error: BaseException, waits: bool) -> None:
+    def give_up(_: object) -> None:
+        raise error
+
+    async def give_up_later(_: object) -> None:
+        raise error
+
+    house = await opened(UserStage("publish", "decide", True, "odd", give_up_later if waits else give_up))
+    found = await refusal(asyncio.wait_for(house.publishing.publish(publish()), 5))
+    assert (found.kind, found.metadata["stage"], found.metadata["stored"]) == (Kind.STATE, "odd", "false")
+    assert house.store.changes == []
+
+
+@pytest.mark.parametrize("waits", [False, True], ids=["plain", "coroutine"])
+async def test_one_that_hangs_refuses_the_change_when_its_time_is_over(waits: bool) -> None:
+    held, begun = threading.Event(), asyncio.Event()
+    loop = asyncio.get_running_loop()
+
+    def hang(_: object) -> None:
+        loop.call_soon_threadsafe(begun.set)
+        held.wait(60)
+
+    async def hang_along(_: object) -> None:
+        begun.set()
+        await asyncio.Event().wait()
+
+    house = await opened(UserStage("publish", "decide", True, "slow", hang_along if waits else hang, seconds_max=5))
+    publishing = asyncio.ensure_future(house.publishing.publish(publish()))
+    await asyncio.wait_for(begun.wait(), 5)
+    await house.clock.advance(4.9)
+    assert not publishing.done()
+    await house.clock.advance(0.2)
+    found = await refusal(asyncio.wait_for(publishing, 5))
+    held.set()
+    assert found.metadata == {"stage": "slow", "cause": "TimeoutError", "stored": "false"}
+    assert "5 seconds" in found.message
+    assert house.store.changes == []
+
+
+async def test_many_that_hang_are_in_nobody_else_s_way() -> None:
+    """Each has a thread of its own: those of the process are few, and others need them."""
+    held = threading.Event()
+    house = await opened(UserStage("publish", "load", False, "slow", lambda _: held.wait(60)))
+    hanging = [asyncio.ensure_future(house.publishing.publish(publish())) for _ in range(50)]
+    await house.clock.settle()
+    assert await asyncio.wait_for(asyncio.to_thread(lambda: 7), 5) == 7
+    held.set()
+    await asyncio.gather(*hanging, return_exceptions=True)
+
+
+async def test_a_caller_who_gives_up_gives_up_the_stage() -> None:
+    begun, ended = asyncio.Event(), asyncio.Event()
+
+    async def wait(_: object) -> None:
+        begun.set()
+        try:
+            await asyncio.Event().wait()
+        finally:
+            ended.set()
+
+    house = await opened(UserStage("publish", "load", False, "slow", wait))
+    publishing = asyncio.ensure_future(house.publishing.publish(publish()))
+    await begun.wait()
+    publishing.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await publishing
+    assert ended.is_set()
 
 
 # After `record`
@@ -177,7 +251,45 @@ async def test_one_that_keeps_failing_is_reported_and_the_change_stands() -> Non
     assert (await house.catalog.published("acme", "flow")).compiled.version == 1
 
 
+async def test_the_span_of_a_stage_that_keeps_failing_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
+    marked: list[tuple[str, str]] = []
+
+    class Span:
+        def __init__(self, stage: str) -> None:
+            self.stage = stage
+
+        def set_status(self, status: StatusCode, description: str) -> None:
+            marked.append((self.stage, f"{status.name} {description}"))
+
+    class Tracer:
+        @contextmanager
+        def start_as_current_span(self, name: str, attributes: dict[str, str]) -> Iterator[Span]:
+            yield Span(attributes["callboard.stage"])
+
+    monkeypatch.setattr(chain, "_tracer", Tracer())
+    house = await opened(hook(Webhook(failures=100)))
+    publishing = asyncio.ensure_future(house.publishing.publish(publish()))
+    await house.clock.advance(1)
+    await publishing
+    assert marked == [("webhook", "ERROR ConnectionError: nobody answers")]
+
+
 # Places
+
+
+def generates(_: object) -> Iterator[int]:
+    yield 1
+
+
+async def generates_along(_: object) -> AsyncIterator[int]:
+    yield 1
+
+
+class Generates:
+    """Called like a generator function."""
+
+    def __call__(self, _: object) -> Iterator[int]:
+        yield 1
 
 
 async def test_every_place_gives_its_value() -> None:
@@ -218,6 +330,9 @@ async def test_a_stage_of_the_delete_chain() -> None:
         (UserStage("retract", "validate", True, "x", print), "load, decide, record, invalidate, announce"),
         (UserStage("publish", "load", True, "decide", print), "another name"),
         (UserStage("publish", "load", True, "", print), "another name"),
+        (UserStage("publish", "load", True, "x", generates), "generator"),
+        (UserStage("publish", "load", True, "x", generates_along), "generator"),
+        (UserStage("publish", "load", True, "x", Generates()), "generator"),
     ],
 )
 def test_a_stage_that_fits_nowhere_is_refused_with_the_places_there_are(stage: UserStage, words: str) -> None:

@@ -25,9 +25,16 @@ from callboard.runtime.core.state import State
 from callboard.runtime.core.triggers import identity
 from callboard.runtime.firing import Firings
 from callboard.runtime.journal import Journal
-from callboard.runtime.lifecycle_rows import DefinitionChange, DefinitionHead, DefinitionVersion, LifecycleChange
+from callboard.runtime.lifecycle_rows import (
+    DefinitionChange,
+    DefinitionEvent,
+    DefinitionHead,
+    DefinitionVersion,
+    LifecycleChange,
+)
+from callboard.runtime.listing_rows import ListQuery
 from callboard.runtime.ports import Store
-from callboard.runtime.rows import ExecutionQuery, ExecutionRef
+from callboard.runtime.rows import ExecutionRef
 from callboard.runtime.schedules import Schedules, ScheduleSettings
 from callboard.runtime.settings import Settings
 from callboard.runtime.slot_decisions import SlotDecisions, place_of
@@ -166,13 +173,14 @@ class World:
         await self._change(head, name, published=head.published, paused=(trigger,) if paused else (), pauses=pauses)
 
     async def _change(self, head: DefinitionHead | None, name: str, **what: Any) -> None:
+        expected, now = head.sequence if head is not None else 0, self.clock.now()
         change = DefinitionChange(
             TENANT,
             name,
-            expected=head.sequence if head is not None else 0,
+            expected=expected,
             draft=None,
-            events=(),
-            at=self.clock.now(),
+            events=(DefinitionEvent(expected + 1, "DefinitionDrafted", b"{}", "", now),),
+            at=now,
             **{"version": None, **what},
         )
         outcome = await self.journal.write(LifecycleChange(TENANT, (change,), self.clock.now()))
@@ -201,8 +209,8 @@ class World:
 
     async def started(self) -> list[str]:
         """Ids of all executions, oldest first."""
-        records = await self.store.executions(ExecutionQuery(TENANT, limit=100_000))
-        return [record.ref.execution_id for record in reversed(records)]
+        page = await self.store.listed(ListQuery(TENANT, descending=False, limit=100_000))
+        return [record.ref.execution_id for record in page.records]
 
     async def slots(self) -> list[str]:
         """`MMDDThhmmss` of the slots of all executions, oldest first."""

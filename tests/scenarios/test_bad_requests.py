@@ -221,13 +221,12 @@ async def test_a_method_that_is_not_there_is_refused_by_name(api: Api) -> None:
 
 
 async def test_calls_of_later_versions_answer_unimplemented_with_their_names(api: Api) -> None:
-    control, events, service = execution_control_pb2, execution_events_pb2, execution_service_pb2
+    control, service = execution_control_pb2, execution_service_pb2
     calls = {
         "PauseExecution": api.executions.PauseExecution(control.PauseExecutionRequest()),
         "MigrateExecution": api.executions.MigrateExecution(control.MigrateExecutionRequest()),
         "CountExecutions": api.executions.CountExecutions(service.CountExecutionsRequest()),
         "VerifyExecution": api.executions.VerifyExecution(service.VerifyExecutionRequest()),
-        "WatchEvents": api.executions.WatchEvents(events.WatchEventsRequest()).read(),
         "BatchControl": api.executions.BatchControl(control.BatchControlRequest()).read(),
         "RegisterOperations": api.operations.RegisterOperations(operation_service_pb2.RegisterOperationsRequest()),
         "Backup": api.admin.Backup(server_service_pb2.BackupRequest()).read(),
@@ -271,7 +270,7 @@ async def test_a_client_that_vanishes_in_the_middle_of_a_call_leaves_the_server_
     await api.submit("x-1", "more", "end")
     assert (await api.ended("x-1")).status == status("COMPLETED")
     supervisor = api.server.runtime.supervisor
-    await eventually(lambda: _true(not supervisor._ends and not api.server.runtime.feeds._open))
+    await eventually(lambda: _true(not supervisor._ends and not api.server.runtime.feeds.seats.taken))
 
 
 async def _true(answer: bool) -> bool:

@@ -13,6 +13,8 @@ from tests.scenarios.kit import PATIENT, Api, eventually, refused, serve, value
 from tests.scenarios.test_published_events import executions
 
 from callboard.runtime.clock import ManualClock
+from callboard.runtime.core.plan import ScheduleSource
+from callboard.runtime.slots import Slots
 from callboard.v1 import definition_service_pb2 as pb2
 from callboard.v1 import executions_pb2
 
@@ -137,6 +139,8 @@ async def test_overlap_queue_runs_them_one_after_the_other(tmp_path: Path, clock
             await api.until(execution_id, "StepScheduled")
             await api.submit(execution_id, "go")
             await api.ended(execution_id)
+            if execution_id == first:
+                assert (await api.get(third)).waits_for_execution_id == second
         assert (await trigger(api)).queued_slots == 0
 
 
@@ -157,18 +161,19 @@ async def test_overlap_allow_runs_them_side_by_side(timed: Api, clock: ManualClo
 
 
 async def test_jitter_delays_by_the_same_time_after_a_restart(tmp_path: Path, clock: ManualClock) -> None:
-    text = scheduled("every: 1h, jitter: 20m, catch_up: 1h")
+    slot = at("2026-03-01T01:00:00")
+    source = ScheduleSource(every=HOUR * 1_000_000, jitter=20 * MINUTE * 1_000_000)
+    due = Slots(source).due("default/timely/tick", slot)
+    assert slot <= due < slot + source.jitter
     async with serve(tmp_path, clock=clock, dispatching=PATIENT) as api:
-        await api.publish(text)
-        await clock.advance(HOUR - 1)
+        await api.publish(scheduled("every: 1h, jitter: 20m, catch_up: 1h"))
+        await clock.advance((due - clock.now()) / 1_000_000 - 1)
         assert await slots(api) == []
     async with serve(tmp_path, clock=clock, dispatching=PATIENT) as api:
-        for _ in range(21):
-            if await slots(api) == ["20260301T010000Z"]:
-                break
-            await clock.advance(MINUTE)
-        started = (await api.get("timely-tick-20260301T010000Z")).created_at.ToMicroseconds()
-        assert 0 <= started - at("2026-03-01T01:00:00") <= 21 * MINUTE * 1_000_000
+        assert await slots(api) == []
+        await decided(api, clock, 1)
+        assert await slots(api) == ["20260301T010000Z"]
+        assert (await api.get("timely-tick-20260301T010000Z")).created_at.ToMicroseconds() == due
 
 
 async def test_time_in_which_it_was_not_published_is_not_made_up_for(timed: Api, clock: ManualClock) -> None:
@@ -237,7 +242,7 @@ async def test_a_slot_whose_input_cannot_be_made_passes_and_the_next_one_comes(t
 
 
 async def test_a_moment_fires_once_and_never_again(timed: Api, clock: ManualClock) -> None:
-    await timed.publish(scheduled("at: 2026-03-02T12:00:00Z"))
+    await timed.publish(scheduled("at: 2026-03-02T12:00:00Z, catch_up: 30d"))
     found = await decided(timed, clock, 10 * DAY)
     assert await slots(timed) == ["20260302T120000Z"]
     assert not found.HasField("next_slot")
@@ -251,12 +256,12 @@ async def test_a_year_of_a_cron_with_daylight_saving(tmp_path: Path) -> None:
     for quarter in range(4):
         async with serve(tmp_path, clock=clock, dispatching=PATIENT) as api:
             if quarter == 0:
-                await api.publish(scheduled('cron: "30 2 * * *", time_zone: Europe/Berlin, catch_up: 2d'))
+                await api.publish(scheduled('cron: "30 2 * * *", time_zone: Europe/Berlin, catch_up: 8d'))
             end = at(
                 f"2026-{3 * quarter + 4:02}-01T00:00:00" if quarter < 3 else "2027-01-01T00:00:00", "Europe/Berlin"
             )
             while clock.now() < end:
-                await decided(api, clock, min(DAY, (end - clock.now()) / 1_000_000))
+                await decided(api, clock, min(7 * DAY, (end - clock.now()) / 1_000_000))
             fired = await slots(api)
     moments = [datetime.strptime(slot, "%Y%m%dT%H%M%SZ").replace(tzinfo=UTC).astimezone(zone) for slot in fired]
     assert len(moments) == len({moment.date() for moment in moments}) == 365

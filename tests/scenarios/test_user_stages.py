@@ -69,6 +69,8 @@ async def test_an_announcer_tells_what_was_published(tmp_path: Path, monkeypatch
         answer = await api.publish(LINEAR)
         assert [stage.error for stage in answer.stages if stage.error] == []
         assert told == [[{"definition_id": "linear", "version": 1, "revision": 1, "changed": True}]]
+        assert not (await api.publish(LINEAR)).changed
+        assert len(told) == 1
 
 
 async def test_an_announcer_that_fails_is_reported_and_the_change_stands(

@@ -14,6 +14,9 @@ def check(value):
 class Hook:
     tell = staticmethod(check)
 
+def alone():
+    return None
+
 word = "no function"
 """
 
@@ -45,6 +48,7 @@ def test_stages_are_what_their_names_say() -> None:
         (spec("check", "broken_rules"), "broken_rules cannot be imported: ModuleNotFoundError"),
         (spec("nope"), "has no attribute 'nope'"),
         (spec("Hook.nope"), "has no attribute 'nope'"),
+        (spec("alone"), "alone has to take one argument, the value of its place"),
         (spec("word"), "word is no function but a str"),
     ],
 )

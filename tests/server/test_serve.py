@@ -203,6 +203,9 @@ def test_configuration_and_handlers_that_are_wrong_are_told(tmp_path: Path) -> N
         done = serve(tmp_path, "--handlers", module)
         assert done.returncode == 2
         assert words in done.stderr
+    done = serve(tmp_path, "--listen", "127.0.0.1:0", "--stage", "publish:after:recrod=builtins:print")
+    assert (done.returncode, len(done.stderr.splitlines())) == (2, 1)
+    assert "'recrod'" in done.stderr
 
 
 def test_handlers_run_in_the_process(tmp_path: Path) -> None:

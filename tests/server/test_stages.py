@@ -10,7 +10,7 @@ import pytest
 from tests.server.client import SINGLE, Stubs, refused
 
 from callboard.server.config import ServerConfig, StageSpec
-from callboard.server.loading import ServeError, load_stages
+from callboard.server.loading import MisconfiguredError, load_stages
 from callboard.server.wiring import serving
 
 MODULE = """
@@ -74,7 +74,7 @@ async def test_a_stage_that_fails_after_record_is_reported_and_the_change_stands
 
 
 async def test_a_stage_at_no_place_ends_the_start_with_the_places_there_are(served: Serve) -> None:
-    with pytest.raises(ServeError) as error:
+    with pytest.raises(MisconfiguredError) as error:
         async with served("recrod", "look"):
             pass
     text = str(error.value)

@@ -347,7 +347,7 @@ class ExecutionServiceServicer:
 
     def CountExecutions(self, request, context):
         """Counts executions.
-        Errors: INVALID_ARGUMENT INVALID_FILTER.
+        Errors: INVALID_ARGUMENT INVALID_FILTER, LIMIT_EXCEEDED.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -372,10 +372,10 @@ class ExecutionServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def WatchEvents(self, request, context):
-        """Streams the events of the tenant from an opaque position. Order is promised for each execution only. Never ends by
-        itself.
+        """Streams the events of the tenant from an opaque position. Order is promised for each execution only. The first
+        answer comes at once, with the position at least. Never ends by itself.
         Errors: INVALID_ARGUMENT INVALID_FILTER; OUT_OF_RANGE POSITION_PRUNED; FAILED_PRECONDITION OTHER_GENERATION;
-        RESOURCE_EXHAUSTED WATCHER_TOO_SLOW.
+        RESOURCE_EXHAUSTED SERVER_BUSY, WATCHER_TOO_SLOW; UNAVAILABLE SERVER_DRAINING: go on from the last position.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -407,9 +407,18 @@ class ExecutionServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def ForkExecution(self, request, context):
-        """Starts a new execution that begins with the state of another at some point. Its first event holds that state and
-        where it comes from. It does not compensate what it inherits unless asked to.
-        Errors: NOT_FOUND EXECUTION_NOT_FOUND; ALREADY_EXISTS EXECUTION_ALREADY_EXISTS; OUT_OF_RANGE SEQUENCE_OUT_OF_RANGE.
+        """Starts a new execution that begins with the state of another at some point. Its first event, ExecutionForked, holds
+        that state and where it comes from. It does not compensate what it inherits unless asked to.
+
+        It goes on by itself: open tasks are queued anew with other idempotency keys, timers have what remained of them at
+        that point, steps that wait for events wait. The original is not touched. It keeps its unique key and its place
+        behind others (a PENDING one's fork begins at once), the ids of its events and requests, and events that were
+        accepted and not processed. At the end of an ended execution the fork has ended, too; before, it is alive.
+        Where the event at that point is one of several that a command led to, the others follow in the fork. Histories
+        show ExecutionForked with a state of up to 1 MiB, and of a larger one `state_bytes` only.
+        Errors: NOT_FOUND EXECUTION_NOT_FOUND, VERSION_NOT_FOUND (it would go on, and its definition's content is gone);
+        ALREADY_EXISTS EXECUTION_ALREADY_EXISTS; OUT_OF_RANGE SEQUENCE_OUT_OF_RANGE; FAILED_PRECONDITION
+        DEFINITION_DELETED; INVALID_ARGUMENT LIMIT_EXCEEDED.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -425,8 +434,18 @@ class ExecutionServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def ExportExecution(self, request, context):
-        """Streams an execution with its whole history, as bytes for ImportExecution. Sensitive values are `[redacted]`, and
-        the hashes still hold.
+        """Streams an execution with its whole history, as bytes for ImportExecution: JSON Lines. Sensitive values are
+        `[redacted]`, and the hashes still hold.
+
+        The first line is a header: `format` (`callboard.execution/1`), `store_id`, `tenant`, `execution_id`, the
+        `sequence` and `hash` of the last event, and `definition_id`, `version`, `fingerprint` and content (`definition`)
+        of what it runs. Then each event is a line with the attributes of CloudEvents 1.0: `specversion`, `id`, `source`,
+        `type` (`callboard.v1.StepCompleted`), `subject` (the execution), `time`, `datacontenttype`, `data`; its extension
+        attributes are `tenant`, `definitionid`, `definitionversion`, `sequence`, `hash`, and, where there is one,
+        `tostate`, `callerid` (the caller's event id) and `cause` (who asked, as JSON). The hash of an event is SHA-256
+        over that of the event before, `tenant`, `subject`, the name in `type`, `data`, `tostate`, `callerid`, `cause`,
+        `sequence` and `time`. The last line has the number of `events` and the `checksum` (SHA-256, hexadecimal) of all
+        bytes before it.
         Errors: NOT_FOUND EXECUTION_NOT_FOUND.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
@@ -434,9 +453,11 @@ class ExecutionServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def ImportExecution(self, request_iterator, context):
-        """Takes in an exported execution, with its history checked. An ended one stays ended; any other is paused.
-        Errors: INVALID_ARGUMENT INVALID_EXPORT, LIMIT_EXCEEDED; ALREADY_EXISTS EXECUTION_ALREADY_EXISTS; NOT_FOUND
-        DEFINITION_NOT_FOUND, VERSION_NOT_FOUND.
+        """Takes in an exported execution, once its history has been checked to the end: every hash, the head, the checksum.
+        It is a new execution whose own history begins with ExecutionForked, which holds the last state. An ended one stays
+        ended; any other goes on as a fork does, and needs its definition with the very content that it ran with.
+        Errors: INVALID_ARGUMENT INVALID_EXPORT (located by line), LIMIT_EXCEEDED; ALREADY_EXISTS EXECUTION_ALREADY_EXISTS;
+        NOT_FOUND DEFINITION_NOT_FOUND, VERSION_NOT_FOUND; FAILED_PRECONDITION DEFINITION_DELETED.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -574,7 +595,7 @@ class ExecutionServiceServicer:
         """Creates a durable subscription to the events of the tenant. One that exists with the same filter is answered as it
         is.
         Errors: ALREADY_EXISTS SUBSCRIPTION_ALREADY_EXISTS; INVALID_ARGUMENT INVALID_FILTER; OUT_OF_RANGE POSITION_PRUNED;
-        FAILED_PRECONDITION OTHER_GENERATION.
+        FAILED_PRECONDITION OTHER_GENERATION; RESOURCE_EXHAUSTED SERVER_BUSY.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

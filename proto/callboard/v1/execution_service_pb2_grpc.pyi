@@ -88,7 +88,7 @@ class ExecutionServiceStub:
     """
     CountExecutions: _grpc.UnaryUnaryMultiCallable[_execution_service_pb2.CountExecutionsRequest, _execution_service_pb2.CountExecutionsResponse]
     """Counts executions.
-    Errors: INVALID_ARGUMENT INVALID_FILTER.
+    Errors: INVALID_ARGUMENT INVALID_FILTER, LIMIT_EXCEEDED.
     """
     GetHistory: _grpc.UnaryUnaryMultiCallable[_execution_events_pb2.GetHistoryRequest, _execution_events_pb2.GetHistoryResponse]
     """Reads the events of an execution, in order.
@@ -101,10 +101,10 @@ class ExecutionServiceStub:
     the last sequence.
     """
     WatchEvents: _grpc.UnaryStreamMultiCallable[_execution_events_pb2.WatchEventsRequest, _execution_events_pb2.WatchEventsResponse]
-    """Streams the events of the tenant from an opaque position. Order is promised for each execution only. Never ends by
-    itself.
+    """Streams the events of the tenant from an opaque position. Order is promised for each execution only. The first
+    answer comes at once, with the position at least. Never ends by itself.
     Errors: INVALID_ARGUMENT INVALID_FILTER; OUT_OF_RANGE POSITION_PRUNED; FAILED_PRECONDITION OTHER_GENERATION;
-    RESOURCE_EXHAUSTED WATCHER_TOO_SLOW.
+    RESOURCE_EXHAUSTED SERVER_BUSY, WATCHER_TOO_SLOW; UNAVAILABLE SERVER_DRAINING: go on from the last position.
     """
     ReplayExecution: _grpc.UnaryUnaryMultiCallable[_execution_service_pb2.ReplayExecutionRequest, _execution_service_pb2.ReplayExecutionResponse]
     """Rebuilds an execution from its events up to some point, beside the live one, and changes nothing.
@@ -120,9 +120,18 @@ class ExecutionServiceStub:
     Errors: NOT_FOUND EXECUTION_NOT_FOUND.
     """
     ForkExecution: _grpc.UnaryUnaryMultiCallable[_execution_service_pb2.ForkExecutionRequest, _execution_service_pb2.ForkExecutionResponse]
-    """Starts a new execution that begins with the state of another at some point. Its first event holds that state and
-    where it comes from. It does not compensate what it inherits unless asked to.
-    Errors: NOT_FOUND EXECUTION_NOT_FOUND; ALREADY_EXISTS EXECUTION_ALREADY_EXISTS; OUT_OF_RANGE SEQUENCE_OUT_OF_RANGE.
+    """Starts a new execution that begins with the state of another at some point. Its first event, ExecutionForked, holds
+    that state and where it comes from. It does not compensate what it inherits unless asked to.
+
+    It goes on by itself: open tasks are queued anew with other idempotency keys, timers have what remained of them at
+    that point, steps that wait for events wait. The original is not touched. It keeps its unique key and its place
+    behind others (a PENDING one's fork begins at once), the ids of its events and requests, and events that were
+    accepted and not processed. At the end of an ended execution the fork has ended, too; before, it is alive.
+    Where the event at that point is one of several that a command led to, the others follow in the fork. Histories
+    show ExecutionForked with a state of up to 1 MiB, and of a larger one `state_bytes` only.
+    Errors: NOT_FOUND EXECUTION_NOT_FOUND, VERSION_NOT_FOUND (it would go on, and its definition's content is gone);
+    ALREADY_EXISTS EXECUTION_ALREADY_EXISTS; OUT_OF_RANGE SEQUENCE_OUT_OF_RANGE; FAILED_PRECONDITION
+    DEFINITION_DELETED; INVALID_ARGUMENT LIMIT_EXCEEDED.
     """
     DeleteExecution: _grpc.UnaryUnaryMultiCallable[_execution_service_pb2.DeleteExecutionRequest, _execution_service_pb2.DeleteExecutionResponse]
     """Deletes an ended execution and all that belongs to it. Its id may then be used again.
@@ -130,14 +139,26 @@ class ExecutionServiceStub:
     incidents).
     """
     ExportExecution: _grpc.UnaryStreamMultiCallable[_execution_service_pb2.ExportExecutionRequest, _execution_service_pb2.ExportExecutionResponse]
-    """Streams an execution with its whole history, as bytes for ImportExecution. Sensitive values are `[redacted]`, and
-    the hashes still hold.
+    """Streams an execution with its whole history, as bytes for ImportExecution: JSON Lines. Sensitive values are
+    `[redacted]`, and the hashes still hold.
+
+    The first line is a header: `format` (`callboard.execution/1`), `store_id`, `tenant`, `execution_id`, the
+    `sequence` and `hash` of the last event, and `definition_id`, `version`, `fingerprint` and content (`definition`)
+    of what it runs. Then each event is a line with the attributes of CloudEvents 1.0: `specversion`, `id`, `source`,
+    `type` (`callboard.v1.StepCompleted`), `subject` (the execution), `time`, `datacontenttype`, `data`; its extension
+    attributes are `tenant`, `definitionid`, `definitionversion`, `sequence`, `hash`, and, where there is one,
+    `tostate`, `callerid` (the caller's event id) and `cause` (who asked, as JSON). The hash of an event is SHA-256
+    over that of the event before, `tenant`, `subject`, the name in `type`, `data`, `tostate`, `callerid`, `cause`,
+    `sequence` and `time`. The last line has the number of `events` and the `checksum` (SHA-256, hexadecimal) of all
+    bytes before it.
     Errors: NOT_FOUND EXECUTION_NOT_FOUND.
     """
     ImportExecution: _grpc.StreamUnaryMultiCallable[_execution_service_pb2.ImportExecutionRequest, _execution_service_pb2.ImportExecutionResponse]
-    """Takes in an exported execution, with its history checked. An ended one stays ended; any other is paused.
-    Errors: INVALID_ARGUMENT INVALID_EXPORT, LIMIT_EXCEEDED; ALREADY_EXISTS EXECUTION_ALREADY_EXISTS; NOT_FOUND
-    DEFINITION_NOT_FOUND, VERSION_NOT_FOUND.
+    """Takes in an exported execution, once its history has been checked to the end: every hash, the head, the checksum.
+    It is a new execution whose own history begins with ExecutionForked, which holds the last state. An ended one stays
+    ended; any other goes on as a fork does, and needs its definition with the very content that it ran with.
+    Errors: INVALID_ARGUMENT INVALID_EXPORT (located by line), LIMIT_EXCEEDED; ALREADY_EXISTS EXECUTION_ALREADY_EXISTS;
+    NOT_FOUND DEFINITION_NOT_FOUND, VERSION_NOT_FOUND; FAILED_PRECONDITION DEFINITION_DELETED.
     """
     PauseExecution: _grpc.UnaryUnaryMultiCallable[_execution_control_pb2.PauseExecutionRequest, _execution_control_pb2.PauseExecutionResponse]
     """Pauses an execution: running attempts finish and are recorded, nothing else goes on, events are applied as they
@@ -211,7 +232,7 @@ class ExecutionServiceStub:
     """Creates a durable subscription to the events of the tenant. One that exists with the same filter is answered as it
     is.
     Errors: ALREADY_EXISTS SUBSCRIPTION_ALREADY_EXISTS; INVALID_ARGUMENT INVALID_FILTER; OUT_OF_RANGE POSITION_PRUNED;
-    FAILED_PRECONDITION OTHER_GENERATION.
+    FAILED_PRECONDITION OTHER_GENERATION; RESOURCE_EXHAUSTED SERVER_BUSY.
     """
     ListSubscriptions: _grpc.UnaryUnaryMultiCallable[_execution_events_pb2.ListSubscriptionsRequest, _execution_events_pb2.ListSubscriptionsResponse]
     """Lists subscriptions, by id.
@@ -300,7 +321,7 @@ class ExecutionServiceAsyncStub(ExecutionServiceStub):
     """
     CountExecutions: _aio.UnaryUnaryMultiCallable[_execution_service_pb2.CountExecutionsRequest, _execution_service_pb2.CountExecutionsResponse]  # type: ignore[assignment]
     """Counts executions.
-    Errors: INVALID_ARGUMENT INVALID_FILTER.
+    Errors: INVALID_ARGUMENT INVALID_FILTER, LIMIT_EXCEEDED.
     """
     GetHistory: _aio.UnaryUnaryMultiCallable[_execution_events_pb2.GetHistoryRequest, _execution_events_pb2.GetHistoryResponse]  # type: ignore[assignment]
     """Reads the events of an execution, in order.
@@ -313,10 +334,10 @@ class ExecutionServiceAsyncStub(ExecutionServiceStub):
     the last sequence.
     """
     WatchEvents: _aio.UnaryStreamMultiCallable[_execution_events_pb2.WatchEventsRequest, _execution_events_pb2.WatchEventsResponse]  # type: ignore[assignment]
-    """Streams the events of the tenant from an opaque position. Order is promised for each execution only. Never ends by
-    itself.
+    """Streams the events of the tenant from an opaque position. Order is promised for each execution only. The first
+    answer comes at once, with the position at least. Never ends by itself.
     Errors: INVALID_ARGUMENT INVALID_FILTER; OUT_OF_RANGE POSITION_PRUNED; FAILED_PRECONDITION OTHER_GENERATION;
-    RESOURCE_EXHAUSTED WATCHER_TOO_SLOW.
+    RESOURCE_EXHAUSTED SERVER_BUSY, WATCHER_TOO_SLOW; UNAVAILABLE SERVER_DRAINING: go on from the last position.
     """
     ReplayExecution: _aio.UnaryUnaryMultiCallable[_execution_service_pb2.ReplayExecutionRequest, _execution_service_pb2.ReplayExecutionResponse]  # type: ignore[assignment]
     """Rebuilds an execution from its events up to some point, beside the live one, and changes nothing.
@@ -332,9 +353,18 @@ class ExecutionServiceAsyncStub(ExecutionServiceStub):
     Errors: NOT_FOUND EXECUTION_NOT_FOUND.
     """
     ForkExecution: _aio.UnaryUnaryMultiCallable[_execution_service_pb2.ForkExecutionRequest, _execution_service_pb2.ForkExecutionResponse]  # type: ignore[assignment]
-    """Starts a new execution that begins with the state of another at some point. Its first event holds that state and
-    where it comes from. It does not compensate what it inherits unless asked to.
-    Errors: NOT_FOUND EXECUTION_NOT_FOUND; ALREADY_EXISTS EXECUTION_ALREADY_EXISTS; OUT_OF_RANGE SEQUENCE_OUT_OF_RANGE.
+    """Starts a new execution that begins with the state of another at some point. Its first event, ExecutionForked, holds
+    that state and where it comes from. It does not compensate what it inherits unless asked to.
+
+    It goes on by itself: open tasks are queued anew with other idempotency keys, timers have what remained of them at
+    that point, steps that wait for events wait. The original is not touched. It keeps its unique key and its place
+    behind others (a PENDING one's fork begins at once), the ids of its events and requests, and events that were
+    accepted and not processed. At the end of an ended execution the fork has ended, too; before, it is alive.
+    Where the event at that point is one of several that a command led to, the others follow in the fork. Histories
+    show ExecutionForked with a state of up to 1 MiB, and of a larger one `state_bytes` only.
+    Errors: NOT_FOUND EXECUTION_NOT_FOUND, VERSION_NOT_FOUND (it would go on, and its definition's content is gone);
+    ALREADY_EXISTS EXECUTION_ALREADY_EXISTS; OUT_OF_RANGE SEQUENCE_OUT_OF_RANGE; FAILED_PRECONDITION
+    DEFINITION_DELETED; INVALID_ARGUMENT LIMIT_EXCEEDED.
     """
     DeleteExecution: _aio.UnaryUnaryMultiCallable[_execution_service_pb2.DeleteExecutionRequest, _execution_service_pb2.DeleteExecutionResponse]  # type: ignore[assignment]
     """Deletes an ended execution and all that belongs to it. Its id may then be used again.
@@ -342,14 +372,26 @@ class ExecutionServiceAsyncStub(ExecutionServiceStub):
     incidents).
     """
     ExportExecution: _aio.UnaryStreamMultiCallable[_execution_service_pb2.ExportExecutionRequest, _execution_service_pb2.ExportExecutionResponse]  # type: ignore[assignment]
-    """Streams an execution with its whole history, as bytes for ImportExecution. Sensitive values are `[redacted]`, and
-    the hashes still hold.
+    """Streams an execution with its whole history, as bytes for ImportExecution: JSON Lines. Sensitive values are
+    `[redacted]`, and the hashes still hold.
+
+    The first line is a header: `format` (`callboard.execution/1`), `store_id`, `tenant`, `execution_id`, the
+    `sequence` and `hash` of the last event, and `definition_id`, `version`, `fingerprint` and content (`definition`)
+    of what it runs. Then each event is a line with the attributes of CloudEvents 1.0: `specversion`, `id`, `source`,
+    `type` (`callboard.v1.StepCompleted`), `subject` (the execution), `time`, `datacontenttype`, `data`; its extension
+    attributes are `tenant`, `definitionid`, `definitionversion`, `sequence`, `hash`, and, where there is one,
+    `tostate`, `callerid` (the caller's event id) and `cause` (who asked, as JSON). The hash of an event is SHA-256
+    over that of the event before, `tenant`, `subject`, the name in `type`, `data`, `tostate`, `callerid`, `cause`,
+    `sequence` and `time`. The last line has the number of `events` and the `checksum` (SHA-256, hexadecimal) of all
+    bytes before it.
     Errors: NOT_FOUND EXECUTION_NOT_FOUND.
     """
     ImportExecution: _aio.StreamUnaryMultiCallable[_execution_service_pb2.ImportExecutionRequest, _execution_service_pb2.ImportExecutionResponse]  # type: ignore[assignment]
-    """Takes in an exported execution, with its history checked. An ended one stays ended; any other is paused.
-    Errors: INVALID_ARGUMENT INVALID_EXPORT, LIMIT_EXCEEDED; ALREADY_EXISTS EXECUTION_ALREADY_EXISTS; NOT_FOUND
-    DEFINITION_NOT_FOUND, VERSION_NOT_FOUND.
+    """Takes in an exported execution, once its history has been checked to the end: every hash, the head, the checksum.
+    It is a new execution whose own history begins with ExecutionForked, which holds the last state. An ended one stays
+    ended; any other goes on as a fork does, and needs its definition with the very content that it ran with.
+    Errors: INVALID_ARGUMENT INVALID_EXPORT (located by line), LIMIT_EXCEEDED; ALREADY_EXISTS EXECUTION_ALREADY_EXISTS;
+    NOT_FOUND DEFINITION_NOT_FOUND, VERSION_NOT_FOUND; FAILED_PRECONDITION DEFINITION_DELETED.
     """
     PauseExecution: _aio.UnaryUnaryMultiCallable[_execution_control_pb2.PauseExecutionRequest, _execution_control_pb2.PauseExecutionResponse]  # type: ignore[assignment]
     """Pauses an execution: running attempts finish and are recorded, nothing else goes on, events are applied as they
@@ -423,7 +465,7 @@ class ExecutionServiceAsyncStub(ExecutionServiceStub):
     """Creates a durable subscription to the events of the tenant. One that exists with the same filter is answered as it
     is.
     Errors: ALREADY_EXISTS SUBSCRIPTION_ALREADY_EXISTS; INVALID_ARGUMENT INVALID_FILTER; OUT_OF_RANGE POSITION_PRUNED;
-    FAILED_PRECONDITION OTHER_GENERATION.
+    FAILED_PRECONDITION OTHER_GENERATION; RESOURCE_EXHAUSTED SERVER_BUSY.
     """
     ListSubscriptions: _aio.UnaryUnaryMultiCallable[_execution_events_pb2.ListSubscriptionsRequest, _execution_events_pb2.ListSubscriptionsResponse]  # type: ignore[assignment]
     """Lists subscriptions, by id.
@@ -554,7 +596,7 @@ class ExecutionServiceServicer:
         context: _ServicerContext,
     ) -> _typing.Union[_execution_service_pb2.CountExecutionsResponse, _abc.Awaitable[_execution_service_pb2.CountExecutionsResponse]]:
         """Counts executions.
-        Errors: INVALID_ARGUMENT INVALID_FILTER.
+        Errors: INVALID_ARGUMENT INVALID_FILTER, LIMIT_EXCEEDED.
         """
 
     def GetHistory(
@@ -582,10 +624,10 @@ class ExecutionServiceServicer:
         request: _execution_events_pb2.WatchEventsRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_abc.Iterator[_execution_events_pb2.WatchEventsResponse], _abc.AsyncIterator[_execution_events_pb2.WatchEventsResponse]]:
-        """Streams the events of the tenant from an opaque position. Order is promised for each execution only. Never ends by
-        itself.
+        """Streams the events of the tenant from an opaque position. Order is promised for each execution only. The first
+        answer comes at once, with the position at least. Never ends by itself.
         Errors: INVALID_ARGUMENT INVALID_FILTER; OUT_OF_RANGE POSITION_PRUNED; FAILED_PRECONDITION OTHER_GENERATION;
-        RESOURCE_EXHAUSTED WATCHER_TOO_SLOW.
+        RESOURCE_EXHAUSTED SERVER_BUSY, WATCHER_TOO_SLOW; UNAVAILABLE SERVER_DRAINING: go on from the last position.
         """
 
     def ReplayExecution(
@@ -621,9 +663,18 @@ class ExecutionServiceServicer:
         request: _execution_service_pb2.ForkExecutionRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_execution_service_pb2.ForkExecutionResponse, _abc.Awaitable[_execution_service_pb2.ForkExecutionResponse]]:
-        """Starts a new execution that begins with the state of another at some point. Its first event holds that state and
-        where it comes from. It does not compensate what it inherits unless asked to.
-        Errors: NOT_FOUND EXECUTION_NOT_FOUND; ALREADY_EXISTS EXECUTION_ALREADY_EXISTS; OUT_OF_RANGE SEQUENCE_OUT_OF_RANGE.
+        """Starts a new execution that begins with the state of another at some point. Its first event, ExecutionForked, holds
+        that state and where it comes from. It does not compensate what it inherits unless asked to.
+
+        It goes on by itself: open tasks are queued anew with other idempotency keys, timers have what remained of them at
+        that point, steps that wait for events wait. The original is not touched. It keeps its unique key and its place
+        behind others (a PENDING one's fork begins at once), the ids of its events and requests, and events that were
+        accepted and not processed. At the end of an ended execution the fork has ended, too; before, it is alive.
+        Where the event at that point is one of several that a command led to, the others follow in the fork. Histories
+        show ExecutionForked with a state of up to 1 MiB, and of a larger one `state_bytes` only.
+        Errors: NOT_FOUND EXECUTION_NOT_FOUND, VERSION_NOT_FOUND (it would go on, and its definition's content is gone);
+        ALREADY_EXISTS EXECUTION_ALREADY_EXISTS; OUT_OF_RANGE SEQUENCE_OUT_OF_RANGE; FAILED_PRECONDITION
+        DEFINITION_DELETED; INVALID_ARGUMENT LIMIT_EXCEEDED.
         """
 
     def DeleteExecution(
@@ -641,8 +692,18 @@ class ExecutionServiceServicer:
         request: _execution_service_pb2.ExportExecutionRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_abc.Iterator[_execution_service_pb2.ExportExecutionResponse], _abc.AsyncIterator[_execution_service_pb2.ExportExecutionResponse]]:
-        """Streams an execution with its whole history, as bytes for ImportExecution. Sensitive values are `[redacted]`, and
-        the hashes still hold.
+        """Streams an execution with its whole history, as bytes for ImportExecution: JSON Lines. Sensitive values are
+        `[redacted]`, and the hashes still hold.
+
+        The first line is a header: `format` (`callboard.execution/1`), `store_id`, `tenant`, `execution_id`, the
+        `sequence` and `hash` of the last event, and `definition_id`, `version`, `fingerprint` and content (`definition`)
+        of what it runs. Then each event is a line with the attributes of CloudEvents 1.0: `specversion`, `id`, `source`,
+        `type` (`callboard.v1.StepCompleted`), `subject` (the execution), `time`, `datacontenttype`, `data`; its extension
+        attributes are `tenant`, `definitionid`, `definitionversion`, `sequence`, `hash`, and, where there is one,
+        `tostate`, `callerid` (the caller's event id) and `cause` (who asked, as JSON). The hash of an event is SHA-256
+        over that of the event before, `tenant`, `subject`, the name in `type`, `data`, `tostate`, `callerid`, `cause`,
+        `sequence` and `time`. The last line has the number of `events` and the `checksum` (SHA-256, hexadecimal) of all
+        bytes before it.
         Errors: NOT_FOUND EXECUTION_NOT_FOUND.
         """
 
@@ -651,9 +712,11 @@ class ExecutionServiceServicer:
         request_iterator: _MaybeAsyncIterator[_execution_service_pb2.ImportExecutionRequest],
         context: _ServicerContext,
     ) -> _typing.Union[_execution_service_pb2.ImportExecutionResponse, _abc.Awaitable[_execution_service_pb2.ImportExecutionResponse]]:
-        """Takes in an exported execution, with its history checked. An ended one stays ended; any other is paused.
-        Errors: INVALID_ARGUMENT INVALID_EXPORT, LIMIT_EXCEEDED; ALREADY_EXISTS EXECUTION_ALREADY_EXISTS; NOT_FOUND
-        DEFINITION_NOT_FOUND, VERSION_NOT_FOUND.
+        """Takes in an exported execution, once its history has been checked to the end: every hash, the head, the checksum.
+        It is a new execution whose own history begins with ExecutionForked, which holds the last state. An ended one stays
+        ended; any other goes on as a fork does, and needs its definition with the very content that it ran with.
+        Errors: INVALID_ARGUMENT INVALID_EXPORT (located by line), LIMIT_EXCEEDED; ALREADY_EXISTS EXECUTION_ALREADY_EXISTS;
+        NOT_FOUND DEFINITION_NOT_FOUND, VERSION_NOT_FOUND; FAILED_PRECONDITION DEFINITION_DELETED.
         """
 
     def PauseExecution(
@@ -807,7 +870,7 @@ class ExecutionServiceServicer:
         """Creates a durable subscription to the events of the tenant. One that exists with the same filter is answered as it
         is.
         Errors: ALREADY_EXISTS SUBSCRIPTION_ALREADY_EXISTS; INVALID_ARGUMENT INVALID_FILTER; OUT_OF_RANGE POSITION_PRUNED;
-        FAILED_PRECONDITION OTHER_GENERATION.
+        FAILED_PRECONDITION OTHER_GENERATION; RESOURCE_EXHAUSTED SERVER_BUSY.
         """
 
     def ListSubscriptions(

@@ -10,6 +10,8 @@ CREATE INDEX definition_events_by_revision ON definition_events (tenant, revisio
 
 ALTER TABLE inbox ADD COLUMN path TEXT NOT NULL DEFAULT '';
 ALTER TABLE inbox ADD COLUMN published_id TEXT NOT NULL DEFAULT '';
+-- Few rows at any time: found behind any number of events that cannot be taken yet.
+CREATE INDEX inbox_beside_events ON inbox (execution) WHERE kind <> 'event';
 
 -- A dead letter that is put back becomes what it was. The event id of an offer is the published event's.
 ALTER TABLE dead_letters ADD COLUMN kind TEXT NOT NULL DEFAULT 'event';
@@ -118,3 +120,4 @@ CREATE UNIQUE INDEX jobs_by_id ON jobs (tenant, job_id);
 -- Ends in the number (the rowid).
 CREATE INDEX jobs_by_tenant ON jobs (tenant);
 CREATE INDEX jobs_open ON jobs (number) WHERE state = 'RUNNING';
+CREATE INDEX jobs_ended ON jobs (ended_at) WHERE ended_at > 0;

@@ -63,11 +63,11 @@ def revert_chain(publish: publishing.Publishing, ending: Ending) -> None:
 
 def batch_chain(batch: batching.Batching, ending: Ending) -> None:
     loaded = first("load", load_batch)
-    compiled = loaded.map("validate", batch.validate).map("compile", for_each(compile_content))
-    recorded = compiled.map("decide", batch.decide).commit("record", ending.record)
-    loaded.map("compile", for_each(compile_content))  # error
-    loaded.map("validate", batch.validate).map("compile", compile_content)  # error
-    compiled.map("validate", batch.validate)  # error
+    compiled = loaded.then("validate", batch.validate).then("compile", for_each(compile_content))
+    recorded = compiled.then("decide", batch.decide).commit("record", ending.record)
+    loaded.then("compile", for_each(compile_content))  # error
+    loaded.then("validate", batch.validate).map("compile", compile_content)  # error
+    compiled.then("validate", batch.validate)  # error
     compiled.commit("record", ending.record)  # error
     unfinished: Chain[batching.PublishBatch, Announced[AllDecided[publishing.Decided]]] = recorded  # error
     print(unfinished)
@@ -76,7 +76,7 @@ def batch_chain(batch: batching.Batching, ending: Ending) -> None:
 def import_chain(batch: batching.Batching, ending: Ending) -> None:
     read = first("read", read_import)
     loaded = read.then("load", batch.load)
-    read.map("validate", batch.validate)  # error
+    read.then("validate", batch.validate)  # error
     loaded.map("read", read_import)  # error
     first("load", batch.load).map("read", read_import)  # error
     loaded.commit("record", ending.record)  # error

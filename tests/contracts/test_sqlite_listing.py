@@ -1,0 +1,188 @@
+"""Which indexes lists and counts walk in SQLite, and that pages stay put while others write."""
+
+import asyncio
+import random
+import sqlite3
+from collections.abc import AsyncIterator
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+from tests.contracts.store_kit import NOW, append, head, ref, start, written
+
+from callboard.runtime.core.effects import CloseExecution, OpenTask, OpenWait, SetTimer
+from callboard.runtime.filter_text import parse_filter
+from callboard.runtime.listing_rows import CountQuery, ListQuery, Order, Position
+from callboard.runtime.stores.sqlite import SqliteStore
+
+STATUSES = ("RUNNING", "COMPLETED", "FAILED")
+
+
+@pytest.fixture
+async def store(tmp_path: Path) -> AsyncIterator[SqliteStore]:
+    store = SqliteStore(tmp_path / "lists.db")
+    await store.open()
+    for n in range(30):
+        status = STATUSES[n % 3]
+        fields = {"labels": b'{"team":"x"}', "ended_at": 0 if status == "RUNNING" else NOW + n, "definition_id": "d"}
+        effects = (OpenTask("t", "s.op", 1, 1), OpenWait("w", ("paid",), "k"), SetTimer("t", "wait", NOW))
+        await written(store, start(ref(f"x{n}"), *effects[: n % 3 or 3], head=head(1, status, **fields)))
+    yield store
+    await store.close()
+
+
+async def _plans(store: SqliteStore, query: ListQuery | CountQuery) -> list[list[str]]:
+    """How SQLite carries out each of the statements of a reading."""
+    heard: list[str] = []
+    await store._pages.run(lambda connection: connection.set_trace_callback(heard.append))
+    if isinstance(query, ListQuery):
+        await store.listed(query)
+    else:
+        await store.counted(query)
+    await store._pages.run(lambda connection: connection.set_trace_callback(None))
+    with closing(sqlite3.connect(store._path)) as connection:
+        return [
+            [row[3] for row in connection.execute(f"EXPLAIN QUERY PLAN {sql}")]
+            for sql in heard
+            if sql not in ("BEGIN", "COMMIT")
+        ]
+
+
+KEY = "USING INTEGER PRIMARY KEY (rowid=?)"
+BY_STATUS = "executions_by_status (tenant=? AND status=? AND rowid"
+BY_CLASS = "executions_by_definition (tenant=? AND definition_id=? AND version=? AND status=? AND rowid"
+BY_LABEL = "SEARCH w USING PRIMARY KEY (tenant=? AND name=? AND value=? AND execution"
+
+
+@pytest.mark.parametrize(
+    ("text", "walk"),
+    [
+        ("", BY_STATUS),
+        ('status == "RUNNING"', BY_STATUS),
+        ('status != "RUNNING"', BY_STATUS),
+        ('state == "x"', BY_STATUS),
+        ('status == "RUNNING" && updated_at < timestamp("2030-01-01T00:00:00Z")', BY_STATUS),
+        ('waiting_on == "TIMER"', BY_STATUS),
+        ('definition_id == "d"', BY_CLASS),
+        ('definition_id == "d" && version == 1 && status == "RUNNING"', BY_CLASS),
+        ('definition_id.startsWith("d")', BY_CLASS),
+        ("version < 3", BY_CLASS),
+        ('definition_id == "d" && state == "x"', BY_CLASS),
+        ('labels.team == "x"', BY_LABEL),
+        ('labels.team == "x" && state == "x"', BY_LABEL),
+        ('labels.team in ["x", "y"] || labels.other == "z"', BY_LABEL),
+        ("incident", "executions_with_incidents (tenant=? AND rowid"),
+        ('incident && status == "RUNNING"', "executions_with_incidents (tenant=? AND rowid"),
+        ('event == "paid"', "COVERING INDEX waits_by_name (tenant=? AND name=? AND execution"),
+        ('operation == "s.op"', "SEARCH w USING PRIMARY KEY (execution"),
+        ('waiting_on in ["QUEUE", "WORKER"]', "SEARCH w USING PRIMARY KEY (execution"),
+        ('execution_id == "x1" && state == "x"', "executions_by_id (tenant=? AND execution_id=? AND rowid"),
+    ],
+)
+async def test_pages_walk_an_index_in_the_order_of_the_keys(store: SqliteStore, text: str, walk: str) -> None:
+    plans = await _plans(store, ListQuery("acme", parse_filter(text), limit=5, examined_max=10))
+    assert any(walk in step for step in plans[-1]), plans[-1]
+    for steps in plans:
+        scanned = [step for step in steps if step.startswith("SCAN")]
+        assert all(step == "SCAN p" or step.startswith("SCAN (subquery") for step in scanned), steps
+        sorts = [place for place, step in enumerate(steps) if "TEMP B-TREE FOR ORDER BY" in step]
+        # Sorted are the keys of a page, which the walks have limited, and never what they meet.
+        allowed = ("SCAN (subquery", "LEFT", "RIGHT", "UNION", f"SEARCH e {KEY}")
+        assert all(steps[place - 1].startswith(allowed) for place in sorts), steps
+
+
+@pytest.mark.parametrize(
+    ("order", "text", "walk"),
+    [
+        (Order.ENDED, "", "executions_by_end (tenant=? AND ended_at>?"),
+        (Order.ENDED, 'status == "FAILED"', "executions_by_end (tenant=? AND ended_at>?"),
+        (Order.ID, "", "executions_by_id (tenant=? AND execution_id>?"),
+        (Order.ID, 'execution_id.startsWith("x")', "executions_by_id (tenant=? AND execution_id>? AND execution_id<?)"),
+    ],
+)
+@pytest.mark.parametrize("descending", [False, True])
+async def test_other_orders_are_those_of_an_index(
+    store: SqliteStore, order: Order, text: str, walk: str, descending: bool
+) -> None:
+    after: Position = (NOW + 20, 20) if order is Order.ENDED else ("x2",)
+    query = ListQuery("acme", parse_filter(text), order, descending, after, limit=5, examined_max=10)
+    for steps in await _plans(store, query):
+        assert len(steps) == 1, steps
+        assert (
+            walk.replace("execution_id>?", "execution_id<?" if descending and not text else "execution_id>?")
+            in steps[0]
+        )
+
+
+async def test_what_is_counted_by_class_is_read_from_the_counts(store: SqliteStore) -> None:
+    for text, group_by in (("", "status"), ('definition_id != "e" || version > 1', "definition_id"), ("", "")):
+        (steps,) = await _plans(store, CountQuery("acme", parse_filter(text), group_by))
+        assert steps[0].startswith("SEARCH e USING PRIMARY KEY (tenant=?"), steps
+
+
+async def test_a_label_is_counted_along_its_index(store: SqliteStore) -> None:
+    plans = await _plans(store, CountQuery("acme", parse_filter('labels.team == "x"')))
+    assert any(step.startswith(BY_LABEL) for step in plans[-1]), plans[-1]
+
+
+async def test_the_counts_follow_whatever_happens_to_executions(store: SqliteStore) -> None:
+    await written(store, append(1, 1, head=head(2, "RUNNING", definition_id="d", version=2)))
+    await written(store, append(1, 2, CloseExecution(), head=head(3, "FAILED", definition_id="e", ended_at=NOW)))
+    await store._writing.run(lambda connection: connection.execute("DELETE FROM executions WHERE key = 2"))
+    with closing(sqlite3.connect(store._path)) as connection:
+        kept = connection.execute(
+            "SELECT tenant, definition_id, version, status, executions FROM execution_counts WHERE executions <> 0"
+        ).fetchall()
+        counted = connection.execute(
+            "SELECT tenant, definition_id, version, status, count(*) FROM executions GROUP BY 1, 2, 3, 4"
+        ).fetchall()
+    assert sorted(kept) == sorted(counted)
+
+
+# -- pages under writes
+
+
+@pytest.mark.parametrize("order", list(Order))
+@pytest.mark.parametrize("descending", [False, True])
+async def test_pages_stay_put_while_others_write(store: SqliteStore, order: Order, descending: bool) -> None:
+    """Executions start, step and end between and during the pages; what is listed throughout comes once, in order."""
+    heads = {n + 1: STATUSES[n % 3] for n in range(30)}
+    stays = {f"x{n}" for n in range(30) if n % 3 or order is not Order.ENDED}
+    chance, busy = random.Random(7), True
+
+    async def disturb() -> None:
+        sequences = dict.fromkeys(heads, 1)
+        number = 0
+        while busy:
+            number += 1
+            key = chance.choice([key for key, status in heads.items() if status == "RUNNING"])
+            sequence = sequences[key] = sequences[key] + 1
+            ends = number % 20 == 0 and list(heads.values()).count("RUNNING") > 1
+            heads[key] = status = "FAILED" if ends else "RUNNING"
+            moved = head(
+                sequence, status, definition_id="d", updated_at=NOW + 99, ended_at=NOW + 99 + number if ends else 0
+            )
+            name = f"{chance.choice('awz')}{number}"
+            started = start(ref(name), head=head(1, chance.choice(STATUSES[:1]), definition_id="d"))
+            await written(store, append(key, sequence - 1, ref=ref(f"x{key - 1}"), head=moved), started)
+
+    writing = asyncio.create_task(disturb())
+    found: list[Position] = []
+    ids: list[str] = []
+    query = ListQuery("acme", parse_filter('state != "x"'), order, descending, limit=3, examined_max=7)
+    for _ in range(200):
+        page = await store.listed(query)
+        found += [_place(record.key, record.ref.execution_id, record.head.ended_at, order) for record in page.records]
+        ids += [record.ref.execution_id for record in page.records]
+        if not page.after or stays <= set(ids):
+            break
+        query = ListQuery("acme", query.where, order, descending, page.after, limit=3, examined_max=7)
+    busy = False
+    await writing
+    assert stays <= set(ids)
+    assert len(ids) == len(set(ids))
+    assert found == sorted(found, reverse=descending)
+
+
+def _place(key: int, execution_id: str, ended_at: int, order: Order) -> Position:
+    return {Order.CREATED: (key,), Order.ENDED: (ended_at, key), Order.ID: (execution_id,)}[order]
