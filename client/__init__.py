@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from . import errors
+    from .backup import Backup
     from .client import Client
     from .codec import NotJson, Opaque
     from .definition_models import (
@@ -54,7 +55,7 @@ if TYPE_CHECKING:
         VerifyProblem,
         VerifyProblemKind,
     )
-    from .job_models import Job, JobKind, JobState
+    from .job_models import Job, JobKind, JobState, Pruning
     from .server_models import Queue, ServerInfo, WorkerInfo
     from .streams import Start, Started
     from .sync import SyncClient
@@ -114,6 +115,8 @@ __all__ = [
     "Job",
     "JobKind",
     "JobState",
+    "Pruning",
+    "Backup",
     "Queue",
     "ServerInfo",
     "WorkerInfo",
@@ -121,6 +124,7 @@ __all__ = [
 ]
 
 _HOMES = {
+    "backup": ["Backup"],
     "client": ["Client"],
     "sync": ["SyncClient"],
     "worker": ["Worker"],
@@ -156,7 +160,7 @@ _HOMES = {
         "VerifyProblem",
         "VerifyProblemKind",
     ],
-    "job_models": ["Job", "JobKind", "JobState"],
+    "job_models": ["Job", "JobKind", "JobState", "Pruning"],
     "server_models": ["Queue", "ServerInfo", "WorkerInfo"],
 }
 _HOME = {name: module for module, names in _HOMES.items() for name in names}

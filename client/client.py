@@ -2,6 +2,7 @@
 
 from types import TracebackType
 
+from .backup import BackupCalls
 from .channel import CALL_SECONDS, DEFAULT_ADDRESS, DEFAULT_TENANT, Connection
 from .codec import Seconds
 from .definitions import DefinitionCalls
@@ -9,12 +10,24 @@ from .feeds import FeedCalls
 from .forking import ForkingCalls
 from .histories import HistoryCalls
 from .jobs import JobCalls
+from .retention import RetentionCalls
 from .server_calls import ServerCalls
 from .streams import StreamCalls
 from .triggers import TriggerCalls
 
 
-class Client(DefinitionCalls, TriggerCalls, StreamCalls, JobCalls, ServerCalls, FeedCalls, HistoryCalls, ForkingCalls):
+class Client(
+    DefinitionCalls,
+    TriggerCalls,
+    StreamCalls,
+    JobCalls,
+    ServerCalls,
+    FeedCalls,
+    HistoryCalls,
+    ForkingCalls,
+    RetentionCalls,
+    BackupCalls,
+):
     """Speaks to a server on behalf of one tenant. Make it, and use it, inside a running event loop.
 
         async with Client("127.0.0.1:7519", tenant="acme") as client:
@@ -42,7 +55,9 @@ class Client(DefinitionCalls, TriggerCalls, StreamCalls, JobCalls, ServerCalls, 
         ServerCalls.__init__(self, connection)
         FeedCalls.__init__(self, connection)
         ForkingCalls.__init__(self, connection)
+        RetentionCalls.__init__(self, connection)
         HistoryCalls.__init__(self, connection)
+        BackupCalls.__init__(self, connection)
 
     @property
     def address(self) -> str:

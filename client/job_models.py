@@ -73,3 +73,12 @@ class Job:
     def ended(self) -> bool:
         """Whether nothing more happens to it."""
         return self.state.ended
+
+
+@value_of("PruneExecutionsResponse")
+@dataclasses.dataclass(frozen=True, slots=True)
+class Pruning:
+    """What `prune` began: the job, which is None where it was only to count, and how many executions it is about."""
+
+    job: Job | None
+    matched_count: int

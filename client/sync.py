@@ -115,6 +115,8 @@ class SyncClient:
     requeue = blocking(Client.requeue)
     discard = blocking(Client.discard)
     fork = blocking(Client.fork)
+    delete_execution = blocking(Client.delete_execution)
+    prune = blocking(Client.prune)
     export_execution = iterating(Client.export_execution)
     import_execution = blocking(Client.import_execution)
     watch_events = iterating(Client.watch_events)
@@ -131,6 +133,7 @@ class SyncClient:
     queues = iterating(Client.queues)
     workers = iterating(Client.workers)
     drain_worker = blocking(Client.drain_worker)
+    backup = blocking(Client.backup)
 
     @property
     def address(self) -> str:

@@ -20,7 +20,7 @@ from typing import Any, Protocol, cast
 
 import msgspec
 
-from .batch import Batch, head_of, not_found, refused_row, repeated, start_refusal
+from .batch import Batch, expiry, head_of, not_found, refused_row, repeated, start_refusal
 from .causes import caused, letters_of
 from .core.commands import Facts, Start, Submit
 from .core.decide import Accepted, decide
@@ -251,11 +251,24 @@ class Actor:
         self.key = record.key
         if record.key == world.suspects.parked:
             raise Refused(world.suspects.refusal())
-        state, applied = await replay(world.store, self.ref, record.key, until=record.head.sequence)
+        try:
+            state, applied = await replay(
+                world.store, self.ref, record.key, until=record.head.sequence, on_damaged=self._passed_over
+            )
+        except HistoryDamagedError:
+            if await world.store.execution_by_key(record.key) is None:  # it was pruned while it was read
+                raise Refused(not_found(self.ref)) from None
+            raise
         if not state.status.ended:
             self.plan = await world.plans.plan(self.ref.tenant, state.definition_id, state.version)
         self._tail_events, self._tail_bytes = applied, 0
         self.state = state
+
+    def _passed_over(self, snapshot: Snapshot) -> None:
+        known = {"execution": self.ref.execution_id, "sequence": snapshot.sequence}
+        log.warning("a snapshot is damaged and was passed over", extra=known)
+        if self._world.telemetry is not None:
+            self._world.telemetry.passed_over()
 
     # One turn
 
@@ -437,18 +450,20 @@ class Actor:
             await asyncio.shield(self._caught_up)
 
     def _append(self, state: State, batch: Batch, before: int, snapshot: Snapshot | None) -> ExecutionAppend:
+        head = head_of(state)
         return ExecutionAppend(
             ref=self.ref,
             key=self.key,
             expected=before,
             events=tuple(batch.events),
-            head=head_of(state),
+            head=head,
             effects=tuple(batch.effects),
             consumed=tuple(batch.consumed),
             requests=tuple(batch.requests),
             snapshot=snapshot,
             guard=batch.guard,
             claims=batch.claims,
+            expires_at=expiry(head, self.plan) if batch.events else 0,
         )
 
     def _snapshot_due(self, state: State, batch: Batch) -> Snapshot | None:

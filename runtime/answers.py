@@ -92,6 +92,8 @@ class Answers:
             delivery = self._deliveries.claim(token, seat)
         if delivery is None or delivery.entry.ref.tenant != tenant:
             tokens = self._deliveries.tokens
+            if tokens.is_other_generation(token):
+                return _invalid(token, _GENERATION_MESSAGE, "OTHER_GENERATION", heartbeat=True)
             known = delivery is None and (
                 self._deliveries.settled.get(token) or tokens.is_local(token) or tokens.read(token)
             )
@@ -150,10 +152,10 @@ class Answers:
         if read is None and self._deliveries.tokens.is_local(token):
             self._let_go(seat, token)
             report(_stale(token))
+        elif self._deliveries.tokens.is_other_generation(token):
+            report(_invalid(token, _GENERATION_MESSAGE, "OTHER_GENERATION"))
         elif read is None or read.boot > self._deliveries.tokens.boot:
             report(_invalid(token, _FORGED_MESSAGE))
-        elif read.generation != self._deliveries.tokens.generation:
-            report(_invalid(token, _GENERATION_MESSAGE, "OTHER_GENERATION"))
         elif result.fault:
             report(_faulty(result))
         elif (entry := self._deliveries.revivable(read, tenant)) is not None:

@@ -8,6 +8,7 @@ import msgspec
 
 from .core.commands import Submit
 from .core.effects import Effect
+from .core.plan import Plan
 from .core.refusals import Kind, Refusal
 from .core.state import State
 from .core.values import encode
@@ -116,6 +117,13 @@ _START_REASONS = {
     Why.LINE_EMPTY: (Kind.RACE, "LOST_RACE"),
     Why.LINE_FULL: (Kind.BUSY, "SERVER_BUSY"),
 }
+
+
+def expiry(head: Head, plan: Plan | None) -> int:
+    """When an execution that has ended may be pruned by itself; 0: never, or it has not ended."""
+    if not head.ended_at or plan is None or plan.retention is None:
+        return 0
+    return head.ended_at + plan.retention
 
 
 def head_of(state: State) -> Head:

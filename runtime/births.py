@@ -14,7 +14,7 @@ from typing import Protocol
 
 import msgspec
 
-from .batch import head_of
+from .batch import expiry, head_of
 from .causes import TRIGGER, caused
 from .core.commands import Facts, Start
 from .core.decide import decide
@@ -77,16 +77,18 @@ class Births:
         if isinstance(decision, Refusal):
             raise Refused(decision)
         events = seal(state, decision, facts.now, caused(context, TRIGGER), ref.tenant)
+        head = head_of(state)
         append = ExecutionAppend(
             ref=ref,
             key=0,
             expected=0,
             events=tuple(events),
-            head=head_of(state),
+            head=head,
             effects=tuple(decision.effects),
             requests=(request,) if request is not None else (),
             guard=guard,
             claims=claims,
+            expires_at=expiry(head, plan),
         )
         return Birth(append, state, plan, decision.left)
 

@@ -9,6 +9,7 @@
             ─ Schedules                                  slots in, starts out
             ─ Publishing, Drafting, Retracting, ...      the lifecycle chains
             ─ Jobs                                       what a commit has begun and goes on in the background
+            ─ Retention, RetentionSweeps                 ended executions go: asked for, or in time
             ─ Alarms                                     the one clockwork
 
 Everything but the store can be thrown away at any moment and is rebuilt from it at start.
@@ -23,6 +24,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from .alarms import Alarms
+from .backups import Backups
 from .births import Births
 from .catalog import Catalog, CatalogLimits
 from .clock import SystemClock, SystemIds
@@ -36,6 +38,7 @@ from .executions import Executions, Parts
 from .feeds import Feeds
 from .firing import Firings
 from .forking import Forking
+from .generations import check_revision
 from .handlers import Operations
 from .histories import Histories
 from .history_imports import HistoryImports
@@ -60,6 +63,8 @@ from .outbox import Outbox
 from .ports import Clock, Ids, Store
 from .positions import Positions
 from .requests import Caller
+from .retention import Retention
+from .retention_sweeps import RetentionSweeps
 from .rows import Counts, ExecutionRef, StoreInfo
 from .schedules import Schedules
 from .settings import Settings
@@ -135,11 +140,13 @@ class Runtime(Executions):
         self.timers = Timers(store=store, clock=clock, alarms=self.alarms, offers=offers, premature=self._premature)
         self.feeds = Feeds(store, settings)
         self.listings = Listings(store, info, settings)
+        self.backups = Backups(store, info, clock)
         self._open_feeds()
         self._open_lifecycle(stages)
         self._open_triggers(telemetry)
         self._open_histories()
         self._open_forking()
+        self._open_retention()
         if telemetry is not None:
             telemetry.watch(self)
             self.catalog.observe(telemetry.meter)
@@ -249,6 +256,12 @@ class Runtime(Executions):
         )
         self.history_imports = HistoryImports(self.store, self.forking, self.clock, self.settings)
 
+    def _open_retention(self) -> None:
+        """What takes ended executions away."""
+        self.retention = Retention(self.store, self.journal, self.jobs, self.clock, self.ids, self.settings)
+        self.jobs.register(JobKind.PRUNE, self.retention.run)
+        self.retention_sweeps = RetentionSweeps(self.store, self.journal, self.clock, self.settings)
+
     @classmethod
     @asynccontextmanager
     async def open(
@@ -294,7 +307,7 @@ class Runtime(Executions):
     async def start_up(self) -> None:
         """Take up what is open: costs O(open work), not O(executions)."""
         parts = (self.dispatcher, self.timers, self.catalog, self.listeners, self.supervisor, self.feeds)
-        for listener in (*parts, self.tenant_feeds, self.outbox, self.schedules, self.jobs):
+        for listener in (*parts, self.tenant_feeds, self.outbox, self.schedules, self.jobs, self.retention_sweeps):
             self.journal.subscribe(listener.committed)
         self.suspects.open()
         self.alarms.start()
@@ -304,6 +317,7 @@ class Runtime(Executions):
         self.outbox.start()
         await self.schedules.start()
         await self.jobs.start()
+        self.retention_sweeps.start()
 
     def _delivered(self, key: int) -> Container[str]:
         """Supervisor and dispatcher need each other: this is asked only once both are there."""
@@ -332,6 +346,7 @@ class Runtime(Executions):
         for worker in self._workers:
             worker.cancel()
         await asyncio.gather(*self._workers, return_exceptions=True)
+        await self.retention_sweeps.close()
         await self.jobs.close()
         await self.schedules.close()
         await self.outbox.close()
@@ -376,7 +391,9 @@ class Runtime(Executions):
         return Origin(caller.tenant, caller.user_id, caller.remembered("", self.clock.now(), self.settings))
 
     async def reached(self, tenant: str, min_revision: int, timeout_seconds: float) -> None:
-        """Wait until the tenant's definitions are at least at this revision; raises Refused REVISION_NOT_REACHED."""
+        """Wait until the tenant's definitions are at least at this revision; raises Refused REVISION_NOT_REACHED, and
+        OTHER_GENERATION where a restore has lost it."""
+        await check_revision(self.store, self.info.generation, tenant, min_revision)
         try:
             async with asyncio.timeout(timeout_seconds):
                 await self.catalog.at_least(tenant, min_revision)

@@ -33,6 +33,7 @@ from .core.state import Status
 from .core.values import Value
 from .dispatcher import Dispatcher
 from .feeds import Feeds, HistoryEvent
+from .generations import check_revision
 from .ports import Clock, Ids, Store
 from .requests import (
     Caller,
@@ -210,6 +211,7 @@ class Executions:
         claims = (LineClaim(line, behind=bool(behind), cancels=bool(behind)),) if request.unique_key else ()
         lines = tuple(claim.line for claim in claims)
         if request.min_revision:
+            await check_revision(parts.store, parts.info.generation, caller.tenant, request.min_revision)
             await parts.catalog.at_least(caller.tenant, request.min_revision)
         remembered = caller.remembered(ref.execution_id, parts.clock.now(), parts.settings)
         for _ in range(START_TRIES_MAX):

@@ -8,6 +8,7 @@ from typing import Any
 
 import msgspec
 
+from .batch import not_found
 from .causes import BY, name_of
 from .core import events as ev
 from .core.refusals import Kind, Refusal, Refused
@@ -83,9 +84,12 @@ class Feeds:
         """The journal's listener."""
         if not self._signals:
             return
-        for write, _ in writes:
+        for write, outcome in writes:
             if type(write) is ExecutionAppend:
                 for signal in self._signals.get(write.ref, ()):
+                    signal.set()
+            for ref in outcome.pruned:
+                for signal in self._signals.get(ref, ()):
                     signal.set()
 
     async def history(
@@ -116,17 +120,20 @@ class Feeds:
                         return
                 elif ended:
                     return
-                elif await self._has_ended(key):
+                elif await self._has_ended(ref, key):
                     ended = True  # look once more: the end may have come between the page and the question
                 else:
                     await signal.wait()
         finally:
             self._leave(ref, signal)
 
-    async def _has_ended(self, key: int) -> bool:
-        """Whether nothing can follow; an execution that is not there any more has ended, too."""
+    async def _has_ended(self, ref: ExecutionRef, key: int) -> bool:
+        """Whether nothing can follow. Raises Refused EXECUTION_NOT_FOUND where it is not there any more: what of it had
+        not been read yet is lost."""
         record = await self._store.execution_by_key(key)
-        return record is None or record.head.ended_at != 0
+        if record is None:
+            raise Refused(not_found(ref))
+        return record.head.ended_at != 0
 
     def _enter(self, ref: ExecutionRef) -> asyncio.Event:
         self.seats.take()

@@ -14,7 +14,7 @@ from typing import Any, Protocol, cast
 import msgspec
 
 from .actor import Writer
-from .batch import head_of, not_found, request_reused, start_refusal
+from .batch import expiry, head_of, not_found, request_reused, start_refusal
 from .births import Adopt, outcome_of
 from .catalog import Catalog
 from .causes import FORK, IMPORT, caused
@@ -263,15 +263,17 @@ class Forking:
         context = caused(caller.context, IMPORT if inheritance.origin.imported else FORK)
         events = seal(state, decided, facts.now, context, ref.tenant)
         self.check_size(sum(len(event.payload) for event in events))
+        head = head_of(state)
         append = ExecutionAppend(
             ref=ref,
             key=0,
             expected=0,
             events=tuple(events),
-            head=head_of(state),
+            head=head,
             effects=tuple(decided.effects),
             requests=(remembered,) if remembered is not None else (),
             guard=guard,
+            expires_at=expiry(head, plan),
         )
         begun: list[ExecutionView] = []
 

@@ -17,6 +17,7 @@ from typing import Final, Protocol, TypeAlias
 from .core.refusals import Kind, Refusal, Refused
 from .lifecycle_rows import LifecycleChange
 from .ports import Clock
+from .retention_rows import JobBegin
 from .trigger_rows import EventAcceptance, EventExpansion, ForgetJobs, JobKind, JobRow, JobState, JobUpdate
 from .writes import Committed, Outcome, Write
 
@@ -80,7 +81,7 @@ class Jobs:
     def committed(self, writes: Sequence[tuple[Write, Committed]]) -> None:
         """The journal's listener: take up the jobs that commits begin."""
         for write, committed in writes:
-            if isinstance(write, LifecycleChange | JobUpdate | EventExpansion):
+            if isinstance(write, LifecycleChange | JobUpdate | EventExpansion | JobBegin):
                 if write.job is not None and write.job.ended_at:
                     self._forget()
                 elif write.job is not None:

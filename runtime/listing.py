@@ -9,23 +9,26 @@ import json
 from hashlib import sha256
 
 from .core.refusals import Kind, Refusal, Refused, Violation
+from .generations import is_earlier, other_generation
 
 _SEAL_BYTES = 16
+_GENERATION_BYTES = 4
 
 
 class PageTokens:
-    """Opaque page tokens, authenticated by the store's secret: bound to one tenant and one question."""
+    """Opaque page tokens, authenticated by the store's secret: bound to one tenant, one question and one generation."""
 
-    def __init__(self, secret: bytes) -> None:
+    def __init__(self, secret: bytes, generation: int = 1) -> None:
         self._secret = secret
+        self._generation = generation
 
     def make(self, scope: str, cursor: str) -> str:
         """A token for what follows `cursor`; `scope` says all that the next request must have in common."""
-        body = cursor.encode()
+        body = self._generation.to_bytes(_GENERATION_BYTES, "big") + cursor.encode()
         return base64.urlsafe_b64encode(self._seal(scope, body) + body).decode("ascii").rstrip("=")
 
     def read(self, scope: str, token: str) -> str:
-        """The cursor in a token; empty for no token. Raises Refused with INVALID_PAGE_TOKEN."""
+        """The cursor in a token; empty for no token. Raises Refused: OTHER_GENERATION, INVALID_PAGE_TOKEN."""
         if not token:
             return ""
         try:
@@ -33,6 +36,9 @@ class PageTokens:
         except (binascii.Error, ValueError):
             data = b""
         seal, body = data[:_SEAL_BYTES], data[_SEAL_BYTES:]
+        issued = int.from_bytes(body[:_GENERATION_BYTES], "big")
+        if is_earlier(issued, self._generation):
+            raise other_generation("page token", issued, self._generation, "ask for the first page again")
         if not hmac.compare_digest(seal, self._seal(scope, body)):
             raise Refused(
                 Refusal(
@@ -42,7 +48,7 @@ class PageTokens:
                     violations=(Violation("page_token", "not a token of this request", "INVALID_PAGE_TOKEN"),),
                 )
             )
-        return body.decode()
+        return body[_GENERATION_BYTES:].decode()
 
     def number(self, scope: str, token: str) -> int:
         """The cursor as a number; 0 for no token."""

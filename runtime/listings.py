@@ -54,7 +54,7 @@ class Listings:
 
     def __init__(self, store: Store, info: StoreInfo, settings: Settings) -> None:
         self._store = store
-        self._tokens = PageTokens(info.secret)
+        self._tokens = PageTokens(info.secret, info.generation)
         self._page_items_max = settings.page_items_max
 
     async def page(

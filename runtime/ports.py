@@ -8,11 +8,14 @@ the others commit. What crosses the port is in rows.py, trigger_rows.py, lifecyc
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Protocol
 
+from .backup_rows import Progress, StoreCopy
 from .feed_rows import Before, FeedBounds, SubscriptionRow, TenantPage
 from .lifecycle_rows import DefinitionEvent, DefinitionHead, DefinitionVersion
 from .listing_rows import CountQuery, CountSlice, ListPage, ListQuery
+from .retention_rows import Expired, ExpiredQuery
 from .rows import (
     Counts,
     DeadLetter,
@@ -245,8 +248,39 @@ class Store(Protocol):
         """Subscriptions by id, after this one."""
         ...
 
+    # Retention
+
+    async def expired(self, query: ExpiredQuery) -> list[Expired]:
+        """Ended executions whose time is over, by expiry and key."""
+        ...
+
+    async def expired_count(self, tenant: str, until: int, ended_before: int) -> int:
+        """How many executions of a tenant have expired by a time, and ended before another."""
+        ...
+
+    async def first_expiries(self) -> list[tuple[str, int]]:
+        """The tenants of which executions expire, with the time of the first one, past or to come."""
+        ...
+
+    async def leftovers(self, limit: int) -> list[int]:
+        """Keys of executions that are gone and whose events are still to go."""
+        ...
+
+    async def give_back(self, bytes_max: int) -> int:
+        """Give space that is not used any more back to the file system, about so much; how many bytes there are still
+        to give back. Raises StorageFullError or StorageFailedError."""
+        ...
+
     async def counts(self) -> Counts:
         """How much there is; may be a few seconds old."""
+        ...
+
+    # Backup
+
+    async def back_up(self, target: Path | None, progress: Progress | None = None) -> StoreCopy:
+        """A copy of everything as of one moment, checked and sealed, while others write; None: in a file beside the
+        store, which the caller removes. Raises Refused UNSUPPORTED, STORAGE_FULL, HISTORY_DAMAGED; then nothing of it
+        is left."""
         ...
 
 

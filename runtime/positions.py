@@ -14,6 +14,7 @@ import struct
 from typing import Final, NamedTuple
 
 from .core.refusals import Kind, Refusal, Refused, Violation
+from .generations import is_earlier, other_generation
 from .rows import StoreInfo
 
 _FORMAT: Final = 1
@@ -55,9 +56,13 @@ class Positions:
         except (binascii.Error, ValueError):
             data = b""
         seal, body = data[:_SEAL_BYTES], data[_SEAL_BYTES:]
-        if len(body) != _BODY.size or not hmac.compare_digest(seal, self._seal(tenant, body)):
+        if len(body) != _BODY.size:
             raise _refused("was not issued by this server for this tenant, or is damaged")
         made, generation, store, number, pruned = _BODY.unpack(body)
+        if is_earlier(generation, self._generation) and store == self._store:
+            raise _other_generation(generation, self._generation)
+        if not hmac.compare_digest(seal, self._seal(tenant, body)):
+            raise _refused("was not issued by this server for this tenant, or is damaged")
         if made != _FORMAT:
             raise _refused("has a format that this version of the server does not know")
         if (generation, store) != (self._generation, self._store):
@@ -74,12 +79,4 @@ def _refused(message: str) -> Refused:
 
 
 def _other_generation(issued: int, now: int) -> Refused:
-    return Refused(
-        Refusal(
-            Kind.STATE,
-            "OTHER_GENERATION",
-            f"the position was issued by generation {issued} of the store, which is now at {now}: it was restored from "
-            "a backup; read again from the start",
-            {"generation": str(now)},
-        )
-    )
+    return other_generation("position", issued, now, "read again from the start")

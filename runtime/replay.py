@@ -155,9 +155,10 @@ async def advance(source: HistorySource, key: int, state: State, until: int | No
         limit = PAGE_EVENTS if until is None else min(PAGE_EVENTS, until - state.sequence)
         page = await source.events(key, state.sequence, limit, PAGE_BYTES)
         for start in range(0, len(page), SLICE_EVENTS):
+            if start or applied:
+                await asyncio.sleep(0)  # a long history must not hold up the others
             for stored in page[start : start + SLICE_EVENTS]:
                 apply(state, stored)
-            await asyncio.sleep(0)  # a long history must not hold up the others
         applied += len(page)
         if not page:
             break

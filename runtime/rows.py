@@ -124,6 +124,8 @@ class ExecutionAppend(msgspec.Struct, frozen=True):
     guard: DefinitionGuard | None = None
     claims: tuple[LineClaim, ...] = ()
     """Of a new execution. Lost: LINE_TAKEN, LINE_EMPTY, LINE_FULL."""
+    expires_at: int = 0
+    """Of an execution that ends with it: when it may be pruned by itself; 0: never."""
 
 
 class DefinitionGuard(msgspec.Struct, frozen=True):

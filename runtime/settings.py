@@ -76,3 +76,7 @@ class Settings(msgspec.Struct, frozen=True):
     """How late a slot may fire without `catch_up`."""
     jobs_kept_seconds: int = 604_800
     """How long a job may be read after its end."""
+    prune_batch_max: int = 50
+    """Executions that are pruned in one transaction."""
+    prune_wait_seconds: int = 86_400
+    """How long pruning waits for durable subscriptions that have not acknowledged an execution's events."""

@@ -254,6 +254,8 @@ class Supervisor:
         for write, committed in writes:
             for ref in committed.woken:
                 self.inbox_waits(ref)
+            for ref in committed.pruned:
+                self._gone(ref)
             if type(write) is ExecutionAppend:
                 if write.head.ended_at:
                     self._ended(write.ref)
@@ -261,6 +263,12 @@ class Supervisor:
                 self.inbox_waits(write.ref)
             elif type(write) is RequeueLetter and committed.ref is not None:
                 self.inbox_waits(committed.ref)
+
+    def _gone(self, ref: ExecutionRef) -> None:
+        """An ended execution was taken away; one that is being looked at is let go of when that is over."""
+        actor = self._actors.get(ref)
+        if actor is not None and actor.idle:
+            del self._actors[ref]
 
     def _ended(self, ref: ExecutionRef) -> None:
         waiting = self._ends.pop(ref, None)

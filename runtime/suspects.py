@@ -12,7 +12,7 @@ import logging
 import mmap
 from pathlib import Path
 from struct import Struct
-from typing import Final
+from typing import Final, NamedTuple
 
 from .core.refusals import Kind, Refusal
 
@@ -23,6 +23,27 @@ DEATHS_MAX: Final = 3
 
 _SLOT: Final = Struct("<qqq")  # being decided now, found there last time, deaths in a row
 _KEY: Final = Struct("<q")
+
+
+class Slot(NamedTuple):
+    """What the slot says after a boot."""
+
+    deciding: int
+    """Key of the execution that was being decided when the process died; 0: it ended otherwise."""
+    suspect: int
+    deaths: int
+
+    def concluded(self) -> int:
+        """Deaths in a row on the execution that was being decided, the last one included."""
+        if not self.deciding:
+            return 0
+        return self.deaths + 1 if self.deciding == self.suspect else 1
+
+
+def read_slot(path: Path) -> Slot | None:
+    """The slot in a file, while no process has it; None: there is none, or it is not whole."""
+    data = path.read_bytes() if path.exists() else b""
+    return Slot(*_SLOT.unpack(data)) if len(data) == _SLOT.size else None
 
 
 class Suspects:
@@ -43,8 +64,8 @@ class Suspects:
         except OSError as error:
             log.warning("what is being decided is not noted in this boot", extra={"cause": str(error)})
             return
-        deciding, suspect, deaths = _SLOT.unpack_from(self._slot)
-        deaths = 0 if not deciding else deaths + 1 if deciding == suspect else 1
+        slot = Slot(*_SLOT.unpack_from(self._slot))
+        deciding, deaths = slot.deciding, slot.concluded()
         _SLOT.pack_into(self._slot, 0, 0, deciding, deaths)
         if deaths >= DEATHS_MAX:
             self.parked = deciding

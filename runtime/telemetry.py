@@ -77,6 +77,9 @@ class Telemetry:
             "callboard.events.matches", "{match}", "What published events came to: started, offered, warning"
         )
         self._slots = meter.create_counter("callboard.slots", "{slot}", "Slots of schedules, by what became of them")
+        self._passed_over = meter.create_counter(
+            "callboard.snapshots.passed_over", "{snapshot}", "Damaged snapshots that an execution was not woken from"
+        )
         self._dead = meter.create_counter("callboard.dead_letters", "{letter}", "Items that became dead letters")
 
     def watch(self, gauges: Gauges) -> None:
@@ -174,6 +177,10 @@ class Telemetry:
         attributes = {"callboard.operation": operation}
         self._queue_times.record(queued_seconds, attributes)
         self._attempts.add(1, attributes)
+
+    def passed_over(self) -> None:
+        """A snapshot could not be read, or failed its check."""
+        self._passed_over.add(1)
 
     def buried(self, cause: str) -> None:
         """An item became a dead letter."""

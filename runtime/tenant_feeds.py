@@ -25,6 +25,7 @@ from .feeds import HistoryEvent, Seats
 from .lifecycle_rows import LifecycleChange
 from .ports import Store
 from .positions import Position, Positions
+from .retention_rows import ExecutionDeletion, ExecutionPruning, JobBegin, LeftoverRemoval
 from .rows import BuryInbox, DiscardLetter, ExecutionAppend, InboxInsert, RequeueLetter
 from .settings import Settings
 from .trigger_rows import EventAcceptance, EventExpansion, ForgetJobs, JobUpdate, TriggerFiring
@@ -51,6 +52,10 @@ _WITHOUT_EVENTS: Final = frozenset(
         SubscriptionAck,
         SubscriptionDeletion,
         FeedPruning,
+        ExecutionDeletion,
+        ExecutionPruning,
+        LeftoverRemoval,
+        JobBegin,
     }
 )
 """Writes that add no event by themselves (what a trigger starts comes as an append of its own). Any other kind rings

@@ -13,6 +13,7 @@ import hmac
 import struct
 from typing import Final, NamedTuple
 
+from .generations import is_earlier
 from .rows import StoreInfo
 
 _FORMAT: Final = 1
@@ -73,6 +74,15 @@ class Tokens:
         if made != _FORMAT:
             return None
         return Token(generation, boot, key, incarnation, attempt, delivery, said[_HEAD.size :].decode())
+
+    def is_other_generation(self, token: bytes) -> bool:
+        """Whether another generation of the store has issued it, or an earlier one as it says itself."""
+        if not _HEAD.size + _CODE_BYTES <= len(token) <= _TOKEN_BYTES_MAX:
+            return False
+        made, generation = _HEAD.unpack_from(token)[:2]
+        if made != _FORMAT or generation == self.generation:
+            return False
+        return is_earlier(generation, self.generation) or self.read(token) is not None
 
     def _code(self, said: bytes) -> bytes:
         inner = self._inner.copy()

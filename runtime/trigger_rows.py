@@ -210,6 +210,7 @@ class JobKind(enum.StrEnum):
 
     DELETE_DEFINITION = "DELETE_DEFINITION"
     EXPAND_EVENT = "EXPAND_EVENT"
+    PRUNE = "PRUNE"
 
 
 class JobState(enum.StrEnum):

@@ -120,7 +120,8 @@ class _Check:
     async def _take(self, page: Sequence[StoredEvent]) -> None:
         for start in range(0, len(page), SLICE_EVENTS):
             for event in page[start : start + SLICE_EVENTS]:
-                self._tell(self._chain.take(event))
+                if found := self._chain.take(event):
+                    self._tell(found)
                 if not self._chain.sound:
                     self._state = None
                 elif self._state is not None:

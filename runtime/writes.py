@@ -9,6 +9,7 @@ import msgspec
 
 from .feed_rows import FeedPruning, SubscriptionAck, SubscriptionCreation, SubscriptionDeletion
 from .lifecycle_rows import LifecycleChange
+from .retention_rows import ExecutionDeletion, ExecutionPruning, JobBegin, LeftoverRemoval
 from .rows import (
     BuryInbox,
     DiscardLetter,
@@ -36,6 +37,10 @@ Write: TypeAlias = Union[  # noqa: UP007
     SubscriptionAck,
     SubscriptionDeletion,
     FeedPruning,
+    ExecutionDeletion,
+    ExecutionPruning,
+    LeftoverRemoval,
+    JobBegin,
 ]
 
 
@@ -56,6 +61,10 @@ class Committed(msgspec.Struct, frozen=True):
     """EventAcceptance: of each of its starts. TriggerFiring: of its one start (Lost: EXISTS)."""
     event: EventOutcome | None = None
     """EventAcceptance: what it matched."""
+    pruned: tuple[ExecutionRef, ...] = ()
+    """ExecutionDeletion, ExecutionPruning: those that are gone."""
+    held: tuple[ExecutionRef, ...] = ()
+    """ExecutionPruning: those that stay, for a durable subscription has not acknowledged all of their events."""
 
 
 class Why(enum.Enum):
@@ -70,6 +79,9 @@ class Why(enum.Enum):
     REVISION = "the definition has changed since"
     LISTENERS = "what listens to the event has changed since"
     IN_USE = "executions of it have not ended"
+    OPEN = "it has not ended"
+    INCIDENTS = "it has open incidents"
+    EMITTING = "events that it emitted are on their way"
     LINE_TAKEN = "an execution that has not ended holds the place"
     LINE_EMPTY = "nobody is in the line any more"
     LINE_FULL = "too many wait in the line already"

@@ -1,4 +1,7 @@
-"""The local commands of `callboard`: `serve` and `demo`. The command line of the client loads this module lazily."""
+"""The local commands of `callboard`: `serve`, `demo`, and those of maintenance.py.
+
+The command line of the client loads this module lazily.
+"""
 
 from __future__ import annotations
 
@@ -17,7 +20,10 @@ from callboard.runtime.stores.sqlite import pending_migrations
 from . import logs, process, telemetry
 from .config import FILE_NAME, OPTIONS, ConfigError, Option, ServerConfig, load
 from .loading import MisconfiguredError, ServeError, load_handlers, load_stages
+from .maintenance import doctor_command, restore_command
 from .wiring import version
+
+__all__ = ["demo_command", "doctor_command", "restore_command", "serve_command"]
 
 _REFUSED: Final = 1
 _WRONG_USAGE: Final = 2

@@ -229,6 +229,7 @@ _MAY_BE_ZERO: Final = frozenset(
         "labels_max",
         "poll_wait_seconds_max",
         "progress_bytes_max",
+        "prune_wait_seconds",
         "ready_input_bytes_max",
         "reconnect_grace_seconds",
         "request_ids_seconds",

@@ -110,7 +110,7 @@ class Server:
             DefinitionService(self.runtime, self._calls),
             ExecutionService(self.runtime, self._calls),
             OperationService(),
-            ServerService(self.runtime, version(), self._is_draining),
+            ServerService(self.runtime, self._calls, version(), self._is_draining),
             self._workers,
         )
         made = (self._calls.handlers(one, servicer) for one, servicer in zip(SERVICES, services, strict=True))

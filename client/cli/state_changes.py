@@ -1,7 +1,7 @@
 """What differs between two states, and how that is shown."""
 
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, TypeGuard
 
 from ..history_models import StateChange
 from .output import compact
@@ -11,13 +11,20 @@ _SHOWN_CHARACTERS_MAX = 80
 
 def changes(before: Any, after: Any, pointer: str = "") -> Iterator[StateChange]:
     """The places at which two JSON values differ, by JSON Pointer."""
-    kinds: tuple[Any, Any] = (type(before), type(after))
-    if kinds == (dict, dict):
+    if _is_object(before) and _is_object(after):
         yield from _members(before, after, pointer)
-    elif kinds == (list, list):
+    elif _is_list(before) and _is_list(after):
         yield from _members(_numbered(before), _numbered(after), pointer)
-    elif before != after or kinds[0] is not kinds[1]:
+    elif before != after or type(before) is not type(after):
         yield StateChange(pointer, before, after)
+
+
+def _is_object(value: object) -> TypeGuard[dict[str, Any]]:
+    return type(value) is dict
+
+
+def _is_list(value: object) -> TypeGuard[list[Any]]:
+    return type(value) is list
 
 
 def _members(before: dict[str, Any], after: dict[str, Any], pointer: str) -> Iterator[StateChange]:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import enum
 import struct
+from collections.abc import Sequence
 
 import msgspec
 
@@ -39,6 +40,9 @@ class Problem(msgspec.Struct, frozen=True):
     message: str
 
 
+_NOTHING: Sequence[Problem] = ()
+
+
 class Chain:
     """The hash chain of one execution, event after event."""
 
@@ -56,8 +60,17 @@ class Chain:
         self._odd: tuple[HashedEvent, bytes] | None = None
         """The last event, where its hash is wrong, and what it should be built on: the next event may say why."""
 
-    def take(self, event: HashedEvent) -> list[Problem]:
+    def take(self, event: HashedEvent) -> Sequence[Problem]:
         """Check the next event; what was wrong with the one before may come with it."""
+        if self._odd is None and event.sequence == self.sequence + 1 and len(self._before) == 1:
+            (before,) = self._before
+            if self._hash(event, event.sequence, before) == event.hash:
+                self.sequence, self.hash, self._before = event.sequence, event.hash, (event.hash,)
+                return _NOTHING
+        return self._take(event)
+
+    def _take(self, event: HashedEvent) -> list[Problem]:
+        """The same where something is wrong, or was just before."""
         found: list[Problem] = []
         if event.sequence != self.sequence + 1:
             found += self.settle()

@@ -40,7 +40,7 @@ from .plan import (
     Timeouts,
     WaitBody,
 )
-from .policies import check_merged, check_retry, check_types, merged, retry_policy, timeouts
+from .policies import check_merged, check_retry, check_types, merged, retention, retry_policy, timeouts
 from .reader import Reading
 from .refusals import Violation
 from .sites import Moment, Site, Spot, Stretch, StretchKind
@@ -140,6 +140,7 @@ class _Builder:
             park_on_failure=definition.on_failure is lang.OnFailure.PARK,
             triggers=compile_triggers(definition.triggers, self._bind, self._problems),
             typed_input=typed_numbers(definition.input_schema) if definition.input_schema else None,
+            retention=retention(definition.retention, self._problems),
         )
 
     def _block(

@@ -7,7 +7,7 @@ item by item; a list that has become shorter loses its last items, the last one 
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, TypeGuard
 
 import msgspec
 from msgspec import UNSET
@@ -30,13 +30,20 @@ def differences(before: Any, after: Any, pointer: str = "") -> Iterator[Change]:
     """The changes that lead from one JSON value to another, in order of place."""
     if before == after and encode(before) == encode(after):
         return  # quick, for most of a large value is equal; `==` alone does not tell 1 from 1.0
-    kinds: tuple[Any, Any] = (type(before), type(after))
-    if kinds == (dict, dict):
+    if _is_object(before) and _is_object(after):
         yield from _members(before, after, pointer)
-    elif kinds == (list, list):
+    elif _is_list(before) and _is_list(after):
         yield from _items(before, after, pointer)
     else:
         yield Change(pointer, before, after)
+
+
+def _is_object(value: object) -> TypeGuard[dict[str, Any]]:
+    return type(value) is dict
+
+
+def _is_list(value: object) -> TypeGuard[list[Any]]:
+    return type(value) is list
 
 
 def _members(before: dict[str, Any], after: dict[str, Any], pointer: str) -> Iterator[Change]:

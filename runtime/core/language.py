@@ -19,7 +19,7 @@ from .nodes import Path
 from .plan import StepKind
 
 NOT_EXECUTED: Final[Mapping[type[msgspec.Struct], frozenset[str]]] = {
-    lang.Definition: frozenset({"retention", "factory"}),
+    lang.Definition: frozenset({"factory"}),
     lang.Step: frozenset(
         {
             "scope_retry",

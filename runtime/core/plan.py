@@ -289,3 +289,5 @@ class Plan:
     triggers: tuple[TriggerPlan, ...] = ()
     typed_input: Callable[[Value], Value] | None = None
     """Where the input schema says `number` or `integer`: the input as expressions see it."""
+    retention: int | None = None
+    """How long an execution is kept after its end, in microseconds; None: until it is pruned by hand."""

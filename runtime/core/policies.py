@@ -97,6 +97,22 @@ def check_merged(retry: lang.Retry, path: Path, problems: Problems) -> None:
         problems.add(path, message, "NO_RETRY", warning=True)
 
 
+def retention(text: str, problems: Problems) -> int | None:
+    """How long ended executions are kept, in microseconds: a constant of more than zero; None: not said."""
+    path = ("retention",)
+    if "${" in text:
+        problems.add(path, "a retention is a constant; nothing in it is evaluated", "CONSTANT")
+        return None
+    try:
+        kept_us = parse_duration(text) if text else None
+    except TimeTextError as error:
+        problems.add(path, str(error), "INVALID_DURATION", at=(1, error.column))
+        return None
+    if kept_us == 0:
+        problems.add(path, "must be more than zero", "OUT_OF_RANGE")
+    return kept_us
+
+
 def check_types(types: tuple[str, ...], path: Path, problems: Problems) -> None:
     """Failure types by name."""
     for number, name in enumerate(types):

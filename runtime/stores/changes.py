@@ -11,6 +11,7 @@ import msgspec
 
 from ..feed_rows import SubscriptionRow
 from ..lifecycle_rows import DefinitionEvent, DefinitionHead, DefinitionVersion
+from ..retention_rows import LeftoverRemoval
 from ..rows import ExecutionRecord, ExecutionRef, Head, InboxKind, Request, Snapshot, StoredEvent
 from ..trigger_rows import EventOutcome, ForgetJobs, JobRow, TriggerRow, WaitRow
 from .wanted import DefinitionPlace, Known, LinePlace, TriggerPlace, VersionPlace, WaitPlace
@@ -172,6 +173,14 @@ class Changes:
         """By tenant and subscription id; None: the row goes."""
         self.feeds_pruned: dict[str, int] = {}
         """Positions by tenant."""
+        self.expiries: dict[int, tuple[str, int, int]] = {}
+        """By execution: tenant, when it may be pruned by itself (0: it may not), position of its last event."""
+        self.gone: list[ExecutionRecord] = []
+        self.gone_events = 0
+        """How many events go with them at once."""
+        self.left_over: set[int] = set()
+        """Those of `gone` whose events stay behind, to be removed bit by bit."""
+        self.leftovers: list[LeftoverRemoval] = []
 
 
 class Books:

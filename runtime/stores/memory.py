@@ -8,10 +8,13 @@ from __future__ import annotations
 import secrets
 import uuid
 from collections.abc import Callable, Iterable, Sequence
+from pathlib import Path
 from typing import TypeVar
 
 import msgspec
 
+from ..backup_rows import Progress, StoreCopy
+from ..core.refusals import Kind, Refusal, Refused
 from ..lifecycle_rows import DefinitionEvent, DefinitionHead, DefinitionVersion
 from ..rows import (
     Counts,
@@ -34,13 +37,15 @@ from .memory_executions import ExecutionTables, context_at, found
 from .memory_feeds import FeedReads, FeedTables
 from .memory_lifecycle import LifecycleTables
 from .memory_listing import MemoryListing
+from .memory_retention import Retention, RetentionTables
 from .unit import Unit
+from .unit_retention import parts
 from .wanted import Known, Wanted
 
 T = TypeVar("T")
 
 
-class MemoryStore(FeedReads, MemoryListing):
+class MemoryStore(FeedReads, MemoryListing, Retention):
     """The `Store` port over dicts."""
 
     def __init__(self) -> None:
@@ -49,6 +54,7 @@ class MemoryStore(FeedReads, MemoryListing):
         self._executions = ExecutionTables()
         self._feeds = FeedTables()
         self._lifecycle = LifecycleTables(lambda key: self._executions.executions[key].ref)
+        self._retention = RetentionTables(self._executions, self._lifecycle, self._feeds)
 
     async def open(self) -> StoreInfo:
         """Count the opening."""
@@ -62,6 +68,9 @@ class MemoryStore(FeedReads, MemoryListing):
 
     async def write(self, batch: Sequence[Write]) -> list[Outcome]:
         """All at once, or write by write where one of them raises."""
+        return [outcome for part in parts(batch) for outcome in self._write(part)]
+
+    def _write(self, batch: Sequence[Write]) -> list[Outcome]:
         try:
             return self._carry_out(batch)
         except Exception:  # noqa: BLE001 - whatever a write raised, only it may fail
@@ -70,6 +79,11 @@ class MemoryStore(FeedReads, MemoryListing):
     async def probe(self) -> bool:
         """There is always room."""
         return True
+
+    async def back_up(self, target: Path | None, progress: Progress | None = None) -> StoreCopy:
+        """There is nothing that a backup could protect."""
+        message = "the store is in memory: it ends with its process, and there is nothing to make a backup of"
+        raise Refused(Refusal(Kind.UNSUPPORTED, "UNSUPPORTED", message))
 
     def _alone(self, write: Write) -> Outcome:
         try:
@@ -84,6 +98,7 @@ class MemoryStore(FeedReads, MemoryListing):
         self._executions.carry_out(unit.changes, unit.now)
         self._lifecycle.carry_out(unit.changes, unit.now)
         self._feeds.carry_out(unit.changes)
+        self._retention.carry_out(unit.changes)
         return outcomes
 
     def _look_up(self, wanted: Wanted) -> Known:
@@ -91,6 +106,7 @@ class MemoryStore(FeedReads, MemoryListing):
         self._executions.look_up(wanted, known)
         self._lifecycle.look_up(wanted, known)
         self._feeds.look_up(wanted, known)
+        self._retention.look_up(wanted, known)
         return known
 
     # -- reading -----------------------------------------------------------------------------------------------

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Mapping
-from functools import cached_property
 
 import msgspec
 
@@ -44,7 +43,7 @@ class MemoryListing:
         values = [
             _group(record, query.group_by) for record in matching if not query.before or record.key < query.before
         ]
-        groups = Counter(value for value in values if value is not None) if query.group_by else {}
+        groups = Counter(value for value in values if value is not None)
         return CountSlice(len(values), dict(groups), 0)
 
     def _matching(self, tenant: str, where: Filter) -> Iterable[ExecutionRecord]:
@@ -74,6 +73,7 @@ class _Row:
         self._record = record
         self._executions = executions
         self._lifecycle = lifecycle
+        self._labels: Mapping[str, str] | None = None
 
     def text(self, field: str) -> str:
         """Of the head, but for the id."""
@@ -84,10 +84,12 @@ class _Row:
         value: int = getattr(self._record.head, "started_at" if field == "created_at" else field)
         return value
 
-    @cached_property
+    @property
     def labels(self) -> Mapping[str, str]:
         """Decoded once."""
-        return _labels(self._record)
+        if self._labels is None:
+            self._labels = _labels(self._record)
+        return self._labels
 
     @property
     def incidents(self) -> int:

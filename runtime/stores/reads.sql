@@ -214,7 +214,8 @@ SELECT tenant, job_id, kind, state, target, CAST(cursor AS BLOB), user_id, total
 FROM jobs WHERE state = 'RUNNING' ORDER BY number
 
 -- name: revision
-SELECT revision FROM revisions WHERE tenant = ?
+-- The row without a name says where those begin of a tenant that has had none.
+SELECT max(revision) FROM revisions WHERE tenant IN (?, '')
 
 -- name: counts
 SELECT (SELECT count(*) FROM executions WHERE ended_at = 0), (SELECT count(*) FROM open_tasks), (SELECT count(*) FROM timers),

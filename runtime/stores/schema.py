@@ -43,7 +43,7 @@ def pending_migrations(path: Path) -> list[str]:
         return [migration.name for migration in migrations()]
     try:
         with closing(sqlite3.connect(f"{path.resolve().as_uri()}?mode=rw", uri=True)) as connection:
-            version = _version(connection, path)
+            version = stored_version(connection, path)
     except sqlite3.Error as error:
         raise _unreadable(path, error) from error
     return [migration.name for migration in migrations() if migration.number > version]
@@ -90,6 +90,7 @@ def prepare(connection: sqlite3.Connection, path: Path, *, backup: bool, wal_byt
     try:
         for pragma in (
             "busy_timeout = 5000",
+            "auto_vacuum = INCREMENTAL",  # of an empty file only; an older one keeps what it was made with
             "journal_mode = WAL",
             "synchronous = FULL",
             "wal_autocheckpoint = 0",
@@ -102,7 +103,7 @@ def prepare(connection: sqlite3.Connection, path: Path, *, backup: bool, wal_byt
         info = _count_opening(connection)
     except sqlite3.Error as error:
         raise _unreadable(path, error) from error
-    _sync_folder(path.parent)
+    sync_folder(path.parent)
     return info
 
 
@@ -122,7 +123,7 @@ def _unreadable(path: Path, error: sqlite3.Error) -> StoreRefusedError:
     return StoreRefusedError(f"{path} cannot be opened as a store: {error}")
 
 
-def _version(connection: sqlite3.Connection, path: Path) -> int:
+def stored_version(connection: sqlite3.Connection, path: Path) -> int:
     """The schema's number, 0 for an empty file; refuses what this program must not touch."""
     tables = {name for (name,) in connection.execute("SELECT name FROM sqlite_schema WHERE type = 'table'")}
     if not tables:
@@ -141,7 +142,7 @@ def _version(connection: sqlite3.Connection, path: Path) -> int:
 
 
 def _migrate(connection: sqlite3.Connection, path: Path, *, backup: bool) -> None:
-    version = _version(connection, path)
+    version = stored_version(connection, path)
     pending = [migration for migration in migrations() if migration.number > version]
     if pending and version and backup:
         _back_up(connection, path, pending[0])
@@ -187,7 +188,7 @@ def _count_opening(connection: sqlite3.Connection) -> StoreInfo:
     return StoreInfo(meta["store_id"], meta["generation"], meta["boot"], meta["schema_version"], meta["secret"])
 
 
-def _sync_folder(folder: Path) -> None:
+def sync_folder(folder: Path) -> None:
     """The new files' names have to survive a power cut as well."""
     file = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
     try:

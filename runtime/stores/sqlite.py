@@ -36,9 +36,11 @@ from . import sqlite_lifecycle_reads as lifecycle_reads
 from . import sqlite_reads as reads
 from .connection import Connection
 from .schema import FileLock, pending_migrations, prepare, prepare_checkpointer, prepare_reader
+from .sqlite_copies import StoreCopies
 from .sqlite_feeds import FeedReads
 from .sqlite_listing import SqliteListing
-from .sqlite_writer import Writer, checkpoint
+from .sqlite_retention import Retention
+from .sqlite_writer import Writer, checkpoint, storage_error
 
 __all__ = ["SqliteStore", "pending_migrations"]
 
@@ -49,7 +51,7 @@ P = ParamSpec("P")
 T = TypeVar("T")
 
 
-class SqliteStore(FeedReads, SqliteListing):
+class SqliteStore(FeedReads, SqliteListing, StoreCopies, Retention):
     """The `Store` port over a file and the few that SQLite and the lock keep beside it. Opened once, closed once."""
 
     def __init__(
@@ -74,6 +76,7 @@ class SqliteStore(FeedReads, SqliteListing):
         """Take the lock, migrate, count the opening. Raises StoreRefusedError; then everything is given back."""
         self._lock.take()
         try:
+            self.scratch_path(self._path).unlink(missing_ok=True)
             await self._connect(self._writing)
             info = await self._writing.run(
                 lambda connection: prepare(
@@ -118,7 +121,7 @@ class SqliteStore(FeedReads, SqliteListing):
     async def write(self, batch: Sequence[Write]) -> list[Outcome]:
         """One transaction, one hop."""
         writer = self._sound_writer()
-        if self._restart_due:
+        if self._restart_due and not self._copies_under_way:
             await self._restart_log(writer)
         outcomes = await self._writing.run(lambda _: writer.flush(batch))
         if writer.rows_changed - self._checkpointed_rows >= _ROWS_PER_CHECKPOINT and self._checkpoint is None:
@@ -130,6 +133,19 @@ class SqliteStore(FeedReads, SqliteListing):
         """Room for a file, for pages and for a commit."""
         writer = self._sound_writer()
         return await self._writing.run(lambda _: writer.probe())
+
+    async def _tidy(
+        self, work: Callable[Concatenate[sqlite3.Connection, P], T], *args: P.args, **kwargs: P.kwargs
+    ) -> T:
+        """Between two flushes. Raises StorageFullError or StorageFailedError."""
+        writer = self._sound_writer()
+        try:
+            return await self._writing.run(lambda connection: work(connection, *args, **kwargs))
+        except sqlite3.Error as error:
+            raise storage_error(error, self._path.parent) or StorageFailedError(str(error)) from error
+        finally:
+            if self._checkpoint is None:
+                self._checkpoint = asyncio.create_task(self._copy_log(writer), name="callboard-checkpoint")
 
     def _sound_writer(self) -> Writer:
         if self._failure is not None:

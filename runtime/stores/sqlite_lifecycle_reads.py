@@ -76,8 +76,8 @@ def _fitting(events: Iterable[tuple[str, DefinitionEvent]], bytes_max: int) -> l
 
 def revision(connection: sqlite3.Connection, tenant: str) -> int:
     """The tenant's last one."""
-    row = connection.execute(_SQL["revision"], (tenant,)).fetchone()
-    return int(row[0]) if row is not None else 0
+    (found,) = connection.execute(_SQL["revision"], (tenant,)).fetchone()
+    return int(found or 0)
 
 
 def listeners(connection: sqlite3.Connection, tenant: str, event_name: str) -> tuple[int, list[TriggerRow]]:

@@ -263,8 +263,7 @@ _VALUE_COLUMNS = {"status": "e.status", "state": "e.state", "definition_id": "e.
 
 def counted(connection: sqlite3.Connection, query: CountQuery) -> CountSlice:
     """From the counts that are kept, where they tell; else from the newest key downwards."""
-    asked = fields_of(query.where) | ({query.group_by} if query.group_by else set())
-    if asked <= CLASS_FIELDS:
+    if fields_of(query.where) <= CLASS_FIELDS and query.group_by in ("", *CLASS_FIELDS):
         return _from_counts(connection, query)
     cover = cover_of(query.where, _Survey(connection, query.tenant))
     before = query.before or _INT64_MAX

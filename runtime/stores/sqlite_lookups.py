@@ -13,6 +13,7 @@ from ..rows import ExecutionRecord, ExecutionRef, Request
 from ..trigger_rows import WaitRow
 from .sql import Many, statements
 from .sqlite_feeds import look_up as look_up_subscriptions
+from .sqlite_retention import look_up as look_up_pruned
 from .sqlite_rows import definition_of, outcome_of, record_of, trigger_of
 from .wanted import Known, KnownWaits, LetterPlace, Member, Wanted
 
@@ -32,6 +33,7 @@ def look_up(connection: sqlite3.Connection, wanted: Wanted, heads: Heads) -> Kno
     _look_up_lines(connection, wanted, known)
     _look_up_waits(connection, wanted, known)
     look_up_subscriptions(connection, wanted, known)
+    look_up_pruned(connection, wanted, known)
     return known
 
 
@@ -71,7 +73,9 @@ def _look_up_events(connection: sqlite3.Connection, wanted: Wanted, known: Known
 def _look_up_definitions(connection: sqlite3.Connection, wanted: Wanted, known: Known) -> None:
     for row in _query(connection, "definitions_at", list(wanted.definitions)):
         known.definitions[row[0], row[1]] = definition_of(row)
-    known.revisions.update(_query(connection, "revisions_at", [(tenant,) for tenant in wanted.tenants]))
+    if wanted.tenants:
+        asked = [(tenant,) for tenant in (*wanted.tenants, "")]
+        known.revisions.update(_query(connection, "revisions_at", asked))
     for tenant, name, revision in _query(connection, "listeners_at", list(wanted.listeners)):
         known.listeners[tenant, name] = revision
     for statement, places in (("triggers_at", wanted.triggers), ("triggers_of", wanted.trigger_sets)):

@@ -139,6 +139,8 @@ class Writer:
 
     def _remember(self, known: Known) -> None:
         heads = self._heads
+        for key in known.gone:
+            heads.pop(key, None)
         for key, record in known.heads.items():
             # What was used last goes to the end: the front is what is forgotten first.
             heads.pop(key, None)

@@ -17,8 +17,10 @@ from .changes import SNAPSHOTS_KEPT, Changes, Counters, TaskRow, shard_of
 from .sql import Many, statements
 from .sqlite_feeds import write as write_feeds
 from .sqlite_lookups import Heads, look_up
+from .sqlite_retention import write as write_retention
 from .sqlite_rows import definition_row, job_row, outcome_data, trigger_row
 from .unit import Unit
+from .unit_retention import parts
 from .wanted import Known, Wanted
 
 assert SNAPSHOTS_KEPT == 2, "the statement drop_snapshots keeps two"
@@ -34,6 +36,22 @@ def carry_out(
     connection: sqlite3.Connection, batch: Sequence[Write], counters: Counters, heads: Heads
 ) -> tuple[list[Outcome], Known]:
     """Judge and write the batch; `heads` are the executions known from earlier flushes."""
+    first, *others = parts(batch) or [[]]
+    outcomes, known = _carry_out(connection, first, counters, heads)
+    for part in others:
+        seen = {key: record for key, record in {**heads, **known.heads}.items() if key not in known.gone}
+        more, later = _carry_out(connection, part, counters, seen)
+        outcomes += more
+        known.gone |= later.gone
+        known.heads = {**known.heads, **later.heads}
+        for key in known.gone:
+            known.heads.pop(key, None)
+    return outcomes, known
+
+
+def _carry_out(
+    connection: sqlite3.Connection, batch: Sequence[Write], counters: Counters, heads: Heads
+) -> tuple[list[Outcome], Known]:
     known = look_up(connection, Wanted(batch), heads)
     unit = Unit(known, counters)
     outcomes = [unit.add(write) for write in batch]
@@ -86,6 +104,7 @@ def _write(connection: sqlite3.Connection, changes: Changes, now: int) -> None:
     for write in changes.jobs_forgotten:
         connection.execute(_SQL["forget_jobs"], (write.before, write.jobs_max))
     write_feeds(connection, changes)
+    write_retention(connection, changes)
 
 
 def _many(connection: sqlite3.Connection, name: str, rows: Sequence[Sequence[Any]]) -> None:

@@ -13,6 +13,7 @@ from collections.abc import Iterable
 
 from ..feed_rows import FeedPruning, SubscriptionAck, SubscriptionCreation, SubscriptionDeletion
 from ..lifecycle_rows import LifecycleChange
+from ..retention_rows import ExecutionDeletion, ExecutionPruning, JobBegin, LeftoverRemoval
 from ..rows import BuryInbox, DiscardLetter, ExecutionAppend, InboxInsert, Request, RequeueLetter
 from ..trigger_rows import EventAcceptance, EventExpansion, ForgetJobs, JobUpdate, TriggerFiring
 from ..writes import Committed, Lost, Outcome, Why, Write
@@ -22,6 +23,7 @@ from .unit_executions import append
 from .unit_feeds import acknowledge, prune_feed, subscribe, unsubscribe
 from .unit_inbox import accept, bury, discard, requeue
 from .unit_lifecycle import change_definitions
+from .unit_retention import begin_job, delete, prune, remove_leftover
 from .unit_triggers import fire
 from .wanted import Known, requests_of
 
@@ -35,13 +37,13 @@ def time_of(write: Write) -> int:
             return write.accepted_at
         case BuryInbox():
             return write.died_at
-        case LifecycleChange() | TriggerFiring() | SubscriptionAck():
+        case LifecycleChange() | TriggerFiring() | SubscriptionAck() | ExecutionDeletion() | ExecutionPruning():
             return write.at
         case SubscriptionCreation():
             return write.row.created_at
-        case EventExpansion() | JobUpdate():
+        case EventExpansion() | JobUpdate() | JobBegin():
             return write.job.updated_at
-        case DiscardLetter() | ForgetJobs() | SubscriptionDeletion() | FeedPruning():
+        case DiscardLetter() | ForgetJobs() | SubscriptionDeletion() | FeedPruning() | LeftoverRemoval():
             return 0
 
 
@@ -111,6 +113,14 @@ class Unit:
                 return unsubscribe(self._books, write)
             case FeedPruning():
                 return prune_feed(self._books, write)
+            case ExecutionDeletion():
+                return delete(self._books, write)
+            case ExecutionPruning():
+                return prune(self._books, write)
+            case LeftoverRemoval():
+                return remove_leftover(self._books, write)
+            case JobBegin():
+                return begin_job(self._books, write)
 
     def _repeated(self, requests: Iterable[Request], at: int) -> Lost | None:
         for request in requests:

@@ -54,6 +54,8 @@ def append(books: Books, write: ExecutionAppend, at: int) -> Outcome:
     woken = join(books, write, key, at) if write.claims else ()
     if write.effects:
         woken += _carry_out(books, write, key, at)
+    if write.expires_at:
+        changes.expiries[key] = (write.ref.tenant, write.expires_at, position)
     return Committed(key=key, position=position, woken=woken)
 
 
@@ -70,6 +72,8 @@ def _advance(books: Books, record: ExecutionRecord) -> None:
     stored, _ = books.changes.heads.get(key, (before, None))
     books.changes.heads[key] = (stored, record.head)
     known.heads[key] = record
+    if before.head.ended_at and not record.head.ended_at:
+        books.changes.expiries[key] = (record.ref.tenant, 0, 0)
     if known.open:
         _count(known, record.ref, before.head, -1)
         _count(known, record.ref, record.head, 1)

@@ -16,7 +16,8 @@ def change_definitions(books: Books, write: LifecycleChange) -> Outcome:
     known, changes = books.known, books.changes
     # One that changes nothing, and only checks, purges, or remembers its request, leaves the revision as it is.
     changed = any(change.events for change in write.changes)
-    revision = known.revisions.get(write.tenant, 0) + (1 if changed else 0)
+    # After a restore, those of a tenant that has had none begin where the row without a name says.
+    revision = known.revisions.get(write.tenant, known.revisions.get("", 0)) + (1 if changed else 0)
     heads: dict[DefinitionPlace, DefinitionHead] = {}
     for change in write.changes:
         place = (write.tenant, change.definition_id)

@@ -11,6 +11,7 @@ from typing import NamedTuple, TypeAlias
 from ..core.effects import LeaveLine
 from ..feed_rows import FeedPruning, SubscriptionAck, SubscriptionCreation, SubscriptionDeletion, SubscriptionRow
 from ..lifecycle_rows import DefinitionHead, LifecycleChange
+from ..retention_rows import ExecutionDeletion, ExecutionPruning, JobBegin, LeftoverRemoval
 from ..rows import (
     BuryInbox,
     DiscardLetter,
@@ -58,9 +59,13 @@ def requests_of(write: Write) -> tuple[Request, ...]:
             | SubscriptionCreation()
             | SubscriptionAck()
             | SubscriptionDeletion()
+            | ExecutionDeletion()
+            | JobBegin()
         ):
             return write.requests
         case BuryInbox() | TriggerFiring() | EventExpansion() | JobUpdate() | ForgetJobs() | FeedPruning():
+            return ()
+        case ExecutionPruning() | LeftoverRemoval():
             return ()
 
 
@@ -95,6 +100,11 @@ class Wanted:
         self.subscriptions: set[tuple[str, str]] = set()
         self.subscribers: set[str] = set()
         """Tenants of which the subscriptions are to be counted."""
+        self.pruned_refs: set[ExecutionRef] = set()
+        self.pruned_keys: set[int] = set()
+        """Executions that are to go."""
+        self.acknowledged: set[str] = set()
+        """Tenants of which the subscription that is furthest behind is wanted."""
         for write in batch:
             self._add(write)
 
@@ -126,7 +136,15 @@ class Wanted:
             case SubscriptionAck() | SubscriptionDeletion():
                 self.subscriptions.add((write.tenant, write.subscription_id))
                 self.subscribers.add(write.tenant)
-            case JobUpdate() | ForgetJobs() | FeedPruning():
+            case ExecutionDeletion():
+                self.refs.add(write.ref)
+                self.pruned_refs.add(write.ref)
+            case ExecutionPruning():
+                self.keys.update(write.keys)
+                self.pruned_keys.update(write.keys)
+                if write.patient:
+                    self.acknowledged.add(write.tenant)
+            case JobUpdate() | ForgetJobs() | FeedPruning() | LeftoverRemoval() | JobBegin():
                 pass
 
     def _append(self, write: ExecutionAppend) -> None:
@@ -240,3 +258,16 @@ class Known:
         self.subscriptions: dict[tuple[str, str], SubscriptionRow] = {}
         self.subscription_counts: dict[str, int] = {}
         """Every tenant that was asked for is here."""
+        self.last_positions: dict[int, int] = {}
+        """Of the executions that are to go: the position of each one's last event."""
+        self.emitting: set[int] = set()
+        """Executions that are to go and have emitted events which are not accepted yet."""
+        self.acknowledged: dict[str, int] = {}
+        """Up to where all subscriptions of a tenant have acknowledged; not here: it has none."""
+        self.gone: set[int] = set()
+        """Executions that went with this batch."""
+
+    def to_prune(self, wanted: Wanted) -> set[int]:
+        """The keys of the executions that are to go."""
+        named = {self.keys[ref] for ref in wanted.pruned_refs if ref in self.keys}
+        return named | {key for key in wanted.pruned_keys if key in self.heads}

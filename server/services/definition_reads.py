@@ -32,7 +32,7 @@ class DefinitionReads:
 
     def __init__(self, runtime: Runtime) -> None:
         self._runtime = runtime
-        self._tokens = PageTokens(runtime.info.secret)
+        self._tokens = PageTokens(runtime.info.secret, runtime.info.generation)
 
     async def GetDefinition(self, call: Call, request: pb2.GetDefinitionRequest) -> pb2.GetDefinitionResponse:
         _check_get(request)

@@ -38,6 +38,7 @@ from .feeds import FeedCalls
 from .forking import ForkingService
 from .histories import HistoryService
 from .listings import ListingService
+from .retention import RetentionService
 
 EVENT_OVERHEAD_BYTES: Final = 512
 """What an event takes in an answer, apart from its payload."""
@@ -48,7 +49,7 @@ _RESULTS_PER_FRAME_MAX: Final = 256
 _JOBS_READ_AT_ONCE: Final = 200
 
 
-class ExecutionService(HistoryService, FeedCalls, ForkingService, ListingService):
+class ExecutionService(HistoryService, FeedCalls, ForkingService, ListingService, RetentionService):
     """The executions of a runtime over gRPC."""
 
     def __init__(self, runtime: Runtime, calls: Calls) -> None:
@@ -56,7 +57,7 @@ class ExecutionService(HistoryService, FeedCalls, ForkingService, ListingService
         self._calls = calls
         self._payload_bytes_max = runtime.settings.payload_bytes_max
         self._wait_seconds_max = runtime.settings.wait_seconds_max
-        self._tokens = PageTokens(runtime.info.secret)
+        self._tokens = PageTokens(runtime.info.secret, runtime.info.generation)
 
     # Starting
 

@@ -15,10 +15,11 @@ from callboard.runtime.engine import Runtime
 from callboard.runtime.listing import PageTokens, scope_of
 from callboard.v1 import server_service_pb2 as pb2
 
-from ..calls import Call
+from ..calls import Call, Calls
 from ..codec import timestamp_of
 from ..codec_workers import queue_of, worker_of
 from ..requests import invalid
+from .backup import BackupCalls
 from .workers import TASKS_PER_CALL_MAX
 
 _PAGE_ITEMS_DEFAULT: Final = 100
@@ -29,15 +30,16 @@ class OperationService:
     """The registered operations. This version knows them by their queues only (`ListQueues`)."""
 
 
-class ServerService:
+class ServerService(BackupCalls):
     """The server itself over gRPC."""
 
-    def __init__(self, runtime: Runtime, version: str, draining: Callable[[], bool]) -> None:
+    def __init__(self, runtime: Runtime, calls: Calls, version: str, draining: Callable[[], bool]) -> None:
         self._runtime = runtime
+        self._calls = calls
         self._version = version
         self._draining = draining
         self._started_at = runtime.clock.now()
-        self._tokens = PageTokens(runtime.info.secret)
+        self._tokens = PageTokens(runtime.info.secret, runtime.info.generation)
 
     async def GetServerInfo(self, call: Call, _request: pb2.GetServerInfoRequest) -> pb2.GetServerInfoResponse:
         info, counts = self._runtime.info, await self._runtime.counts()

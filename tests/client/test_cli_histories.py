@@ -24,6 +24,10 @@ DAMAGED = pb.VerifyExecutionResponse(
 )
 
 
+def json_of(text: str | None) -> Payload | None:
+    return None if text is None else Payload(json=text)
+
+
 def step(sequence: int, *values: tuple[str, str | None, str | None]) -> pb.ReplayStep:
     event = WorkflowEvent(
         sequence=sequence,
@@ -33,10 +37,7 @@ def step(sequence: int, *values: tuple[str, str | None, str | None]) -> pb.Repla
         payload=Payload(json="{}"),
         created_at=Timestamp(seconds=1_700_000_000),
     )
-    told = [
-        pb.StateChange(pointer=place, before=before and Payload(json=before), after=after and Payload(json=after))
-        for place, before, after in values
-    ]
+    told = [pb.StateChange(pointer=place, before=json_of(old), after=json_of(new)) for place, old, new in values]
     return pb.ReplayStep(event=event, changes=told)
 
 

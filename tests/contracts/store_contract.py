@@ -4,7 +4,9 @@ import msgspec
 from tests.contracts.store_contract_definitions import Definitions
 from tests.contracts.store_contract_events import Events
 from tests.contracts.store_contract_feeds import Feeds
+from tests.contracts.store_contract_history import Histories
 from tests.contracts.store_contract_lines import Lines
+from tests.contracts.store_contract_retention import Retention
 from tests.contracts.store_contract_triggers import Triggers
 from tests.contracts.store_kit import (
     DAY,
@@ -50,7 +52,7 @@ from callboard.runtime.rows import (
 from callboard.runtime.writes import Why, Write
 
 
-class StoreContract(Definitions, Lines, Events, Triggers, Feeds):
+class StoreContract(Definitions, Lines, Events, Triggers, Feeds, Histories, Retention):
     """Inherited by the test class of each adapter."""
 
     # -- executions and events

@@ -3,6 +3,7 @@
 import asyncio
 import random
 import sqlite3
+from collections import Counter
 from collections.abc import AsyncIterator
 from contextlib import closing
 from pathlib import Path
@@ -13,6 +14,7 @@ from tests.contracts.store_kit import NOW, append, head, ref, start, written
 from callboard.runtime.core.effects import CloseExecution, OpenTask, OpenWait, SetTimer
 from callboard.runtime.filter_text import parse_filter
 from callboard.runtime.listing_rows import CountQuery, ListQuery, Order, Position
+from callboard.runtime.stores import listing_sql, schema
 from callboard.runtime.stores.sqlite import SqliteStore
 
 STATUSES = ("RUNNING", "COMPLETED", "FAILED")
@@ -79,7 +81,10 @@ BY_LABEL = "SEARCH w USING PRIMARY KEY (tenant=? AND name=? AND value=? AND exec
         ('execution_id == "x1" && state == "x"', "executions_by_id (tenant=? AND execution_id=? AND rowid"),
     ],
 )
-async def test_pages_walk_an_index_in_the_order_of_the_keys(store: SqliteStore, text: str, walk: str) -> None:
+async def test_pages_walk_an_index_in_the_order_of_the_keys(
+    store: SqliteStore, text: str, walk: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(listing_sql, "FEW_ROWS", 5)
     plans = await _plans(store, ListQuery("acme", parse_filter(text), limit=5, examined_max=10))
     assert any(walk in step for step in plans[-1]), plans[-1]
     for steps in plans:
@@ -89,6 +94,11 @@ async def test_pages_walk_an_index_in_the_order_of_the_keys(store: SqliteStore, 
         # Sorted are the keys of a page, which the walks have limited, and never what they meet.
         allowed = ("SCAN (subquery", "LEFT", "RIGHT", "UNION", f"SEARCH e {KEY}")
         assert all(steps[place - 1].startswith(allowed) for place in sorts), steps
+
+
+async def test_a_tenant_with_little_open_does_not_look_through_the_tasks_of_others(store: SqliteStore) -> None:
+    plans = await _plans(store, ListQuery("acme", parse_filter('operation == "s.op"'), limit=5, examined_max=10))
+    assert any(BY_STATUS in step for step in plans[-1]), plans[-1]
 
 
 @pytest.mark.parametrize(
@@ -186,3 +196,25 @@ async def test_pages_stay_put_while_others_write(store: SqliteStore, order: Orde
 
 def _place(key: int, execution_id: str, ended_at: int, order: Order) -> Position:
     return {Order.CREATED: (key,), Order.ENDED: (ended_at, key), Order.ID: (execution_id,)}[order]
+
+
+# -- a store of an earlier version
+
+
+async def test_a_store_of_the_first_version_is_listed_and_counted_as_any_other(tmp_path: Path) -> None:
+    path = tmp_path / "old.db"
+    with closing(sqlite3.connect(path)) as connection:
+        connection.executescript(schema.migrations()[0].text)
+        connection.executescript(Path(__file__).with_name("store_0001.sql").read_text("utf-8"))
+        rows = connection.execute("SELECT execution_id, status FROM executions WHERE tenant = 'acme'").fetchall()
+    store = SqliteStore(path)
+    await store.open()
+    assert rows
+    counted = await store.counted(CountQuery("acme", group_by="status"))
+    assert counted.groups == dict(Counter(status for _, status in rows))
+    for order in (Order.CREATED, Order.ID):
+        page = await store.listed(ListQuery("acme", order=order))
+        assert {record.ref.execution_id for record in page.records} == {execution_id for execution_id, _ in rows}
+    by_class = await store.listed(ListQuery("acme", parse_filter('definition_id != "nothing"')))
+    assert len(by_class.records) == len(rows)
+    await store.close()

@@ -30,6 +30,7 @@ from callboard.runtime.feed_rows import (
     SubscriptionRow,
 )
 from callboard.runtime.ports import Store
+from callboard.runtime.retention_rows import ExecutionDeletion, ExecutionPruning, ExpiredQuery
 from callboard.runtime.rows import BuryInbox, DefinitionGuard, DiscardLetter, LineClaim, RequeueLetter
 from callboard.runtime.stores.memory import MemoryStore
 from callboard.runtime.stores.sqlite import SqliteStore
@@ -79,6 +80,8 @@ commands = st.one_of(
     st.tuples(st.just("fire"), starts, st.booleans()),
     st.tuples(st.just("bury"), names),
     st.tuples(st.just("letter"), st.booleans()),
+    st.tuples(st.just("delete"), names),
+    st.tuples(st.just("prune"), st.lists(names, max_size=3), st.booleans()),
     st.tuples(st.just("feed"), st.sampled_from(("make", "ack", "delete", "prune")), small),
 )
 
@@ -100,6 +103,7 @@ class Author:
         for name in NAMES:
             record = await self._store.execution(ref(name))
             self._sequences[name] = record.head.sequence if record is not None else 0
+            self._ended.discard(name)
             if record is not None and record.head.ended_at:
                 self._ended.add(name)
         definition = await self._store.definition("acme", "d")
@@ -122,7 +126,7 @@ class Author:
 
     async def _end(self, name: str) -> Write | None:
         done = head(self._sequences[name] + 1, "COMPLETED", ended_at=NOW)
-        write = await self._append(name, END, head=done)
+        write = await self._append(name, END, head=done, expires_at=NOW + 5)
         self._ended.add(name)
         return write
 
@@ -188,6 +192,13 @@ class Author:
             return None
         return RequeueLetter("acme", letters[0].id, NOW) if back else DiscardLetter("acme", letters[0].id)
 
+    async def _delete(self, name: str) -> Write:
+        return ExecutionDeletion(ref(name), NOW)
+
+    async def _prune(self, some: Sequence[str], patient: bool) -> Write:
+        records = [await self._store.execution(ref(name)) for name in some]
+        return ExecutionPruning("acme", tuple(record.key for record in records if record is not None), NOW, patient)
+
     async def _feed(self, what: str, number: int) -> Write:
         match what:
             case "make":
@@ -231,6 +242,8 @@ async def held(store: Store) -> list[object]:
         await store.before([(key, sequence) for key in keys for sequence in (1, 2, 4)]),
         [await store.feed_bounds("acme"), await store.tenant_count("acme", 1, 5)],
         await store.subscriptions("acme", "", 10),
+        await store.expired(ExpiredQuery("acme", NOW + 9, acknowledged=3, waited_until=NOW)),
+        await store.first_expiries(),
     ]
 
 

@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import NamedTuple
+from unittest import mock
 
 import msgspec
 import pytest
@@ -19,6 +20,7 @@ from callboard.runtime.filter_text import parse_filter
 from callboard.runtime.listing_rows import CountQuery, ListQuery, Order, Position
 from callboard.runtime.ports import Store
 from callboard.runtime.rows import ExecutionRef
+from callboard.runtime.stores import listing_sql
 from callboard.runtime.stores.memory import MemoryStore
 from callboard.runtime.stores.sqlite import SqliteStore
 from callboard.runtime.writes import Write
@@ -269,34 +271,55 @@ GROUPS: dict[str, Callable[[Row], str | None]] = {
 }
 
 
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=100, deadline=None)
 @given(
     _rows(),
-    st.lists(cases, min_size=1, max_size=4),
+    st.lists(cases, min_size=4, max_size=12),
     st.sampled_from(list(Order)),
     st.booleans(),
     st.integers(1, 5),
     st.sampled_from([0, 1, 3]),
+    st.sampled_from([0, 2, 1_000]),
 )
 def test_both_adapters_read_a_filter_as_it_is_meant(
-    rows: list[Row], wanted: list[Case], order: Order, descending: bool, limit: int, examined_max: int
+    rows: list[Row], wanted: list[Case], order: Order, descending: bool, limit: int, examined_max: int, few: int
 ) -> None:
     async def check(store: Store) -> None:
         await _filled(store, rows)
-        for case in wanted:
+        groupings = list(GROUPS)
+        for number, case in enumerate(wanted):
             where = parse_filter(case.text)
             query = ListQuery("acme", where, order, descending, limit=limit, examined_max=examined_max)
             assert await _pages(store, query) == _expected(rows, case, order, descending), case.text
-            for group_by, value in GROUPS.items():
-                matching = [row for row in rows if case.means(row)]
-                groups = Counter(found for row in matching if (found := value(row)) is not None)
-                counted = await _counted(store, CountQuery("acme", where, group_by, examined_max=examined_max))
-                assert counted == (len(matching), dict(groups)), (case.text, group_by)
+            group_by = groupings[number % len(groupings)]
+            matching = [GROUPS[group_by](row) for row in rows if case.means(row)]
+            groups = Counter(found for found in matching if found is not None)
+            counted = await _counted(store, CountQuery("acme", where, group_by, examined_max=examined_max))
+            assert counted == (len(matching), dict(groups)), (case.text, group_by)
         await store.close()
 
-    with tempfile.TemporaryDirectory() as folder:
+    with tempfile.TemporaryDirectory() as folder, mock.patch.object(listing_sql, "FEW_ROWS", few):
         asyncio.run(check(MemoryStore()))
         asyncio.run(check(SqliteStore(Path(folder) / "lists.db")))
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "false",
+        "!true && incident",
+        f"state == 'running' && !(status in [{', '.join(repr(str(status)) for status in Status)}])",
+    ],
+)
+@pytest.mark.parametrize("order", list(Order))
+async def test_a_filter_that_nothing_can_match_finds_nothing(tmp_path: Path, text: str, order: Order) -> None:
+    store = SqliteStore(tmp_path / "nothing.db")
+    await _filled(store, [])
+    await written(store, start(ref("x1"), head=head(1)), start(ref("x2"), head=head(1, "FAILED", ended_at=NOW)))
+    where = parse_filter(text)
+    assert await _pages(store, ListQuery("acme", where, order, examined_max=5)) == []
+    assert await _counted(store, CountQuery("acme", where, "state", examined_max=5)) == (0, {})
+    await store.close()
 
 
 @pytest.mark.parametrize("many", [40, 450])

@@ -248,9 +248,17 @@ def test_what_is_not_executed_yet_is_refused_by_name(line: str, path: str) -> No
     assert f"`{path.rpartition('.')[2]}" in violation.message
 
 
-@pytest.mark.parametrize("rest", ["retention: 30d", "factory: {callable: 'a:b'}"])
-def test_parts_of_definitions_that_are_not_executed_yet_are_refused(rest: str) -> None:
-    assert problems("id: a, set: {}", rest=rest) == [(rest.partition(":")[0], "UNSUPPORTED_FEATURE")]
+def test_parts_of_definitions_that_are_not_executed_yet_are_refused() -> None:
+    assert problems("id: a, set: {}", rest="factory: {callable: 'a:b'}") == [("factory", "UNSUPPORTED_FEATURE")]
+
+
+@pytest.mark.parametrize(
+    ("text", "code"), [("30 days", "INVALID_DURATION"), ("0s", "OUT_OF_RANGE"), ("'${input.days}'", "CONSTANT")]
+)
+def test_a_retention_is_a_constant_length_of_time(text: str, code: str) -> None:
+    assert problems("id: a, set: {}", rest=f"retention: {text}") == [("retention", code)]
+    plan = steps("id: a, set: {}", rest="retention: 30d").plan
+    assert plan is not None and plan.retention == 30 * 86_400_000_000
 
 
 def test_the_flows_of_the_contract_are_refused_for_what_is_not_executed_yet_only(repository: Path) -> None:

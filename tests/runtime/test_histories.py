@@ -17,6 +17,7 @@ from callboard.runtime.core.refusals import Refused
 from callboard.runtime.core.state import State
 from callboard.runtime.core.values import Opaque, encode
 from callboard.runtime.engine import Runtime
+from callboard.runtime.forking import ForkRequest
 from callboard.runtime.histories import Moment, Step, Steps
 from callboard.runtime.requests import Caller, StartRequest
 from callboard.runtime.rows import ExecutionRef
@@ -438,3 +439,14 @@ def test_the_state_that_is_shown_has_no_hash() -> None:
     from callboard.runtime.histories import state_text
 
     assert state_text(State(execution_id="x", hash=b"h")) == state_text(State(execution_id="x"))
+
+
+async def test_a_fork_has_a_past_of_its_own_that_holds(path: str) -> None:
+    async with looping(path, 20, snapshot_events_min=10) as runtime:
+        forked = await runtime.forking.fork(ME, ForkRequest("x-1", at_sequence=15, new_execution_id="x-2"))
+        assert await problems(runtime, "x-2") == []
+        first = await runtime.histories.replay(ME, "x-2", Moment(1), steps=Steps(10))
+        assert [step.event.stored.sequence for step in first.steps] == [1]
+        assert (await runtime.histories.past(ME, "x-2", NOW)).hash == forked.hash
+        await runtime.histories.snapshot(ME, "x-2")
+        assert await problems(runtime, "x-2") == []

@@ -34,3 +34,13 @@ def test_a_page_token_of_another_store_is_refused() -> None:
     scope = scope_of("ListExecutions", "acme")
     with pytest.raises(Refused, match="INVALID_PAGE_TOKEN"):
         PageTokens(b"t" * 32).read(scope, PageTokens(b"s" * 32).make(scope, "17"))
+
+
+def test_a_token_of_an_earlier_generation_is_refused_as_that() -> None:
+    scope = scope_of("ListExecutions", "acme")
+    for old, new in ((1, 2), (2, 9)):
+        token = PageTokens(b"s" * 32, old).make(scope, "17")
+        with pytest.raises(Refused, match="OTHER_GENERATION"):
+            PageTokens(b"t" * 32, new).read(scope, token)
+        with pytest.raises(Refused, match="INVALID_PAGE_TOKEN"):
+            PageTokens(b"t" * 32, old).read(scope, token)

@@ -75,7 +75,7 @@ async def test_form_structure_and_schema_are_refused_at_once(house: House) -> No
     ("fields", "answer"),
     [
         ({"colour": "red"}, (Kind.INVALID, "UNKNOWN_FIELD")),
-        ({"retention": "30d"}, (Kind.UNSUPPORTED, "UNSUPPORTED")),
+        ({"factory": {"callable": "a:b"}}, (Kind.UNSUPPORTED, "UNSUPPORTED")),
         ({"steps": []}, (Kind.INVALID, "INVALID_DEFINITION")),
     ],
 )

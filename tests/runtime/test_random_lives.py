@@ -1,279 +1,205 @@
-"""Random lives of a whole engine: starts with keys, events, emits, cancels, terminations, a full disk, restarts and
-crashes; and then what has to hold of the store, whatever happened."""
+"""Random lives of executions of random definitions, with their actors crashing between any two steps.
+
+After every step the live state, the state replayed from zero and the state replayed from a snapshot are one and the
+same, and the stored history verifies.
+"""
 
 from __future__ import annotations
 
 import asyncio
-from collections import Counter
-from collections.abc import Mapping, Sequence
-from contextlib import suppress
-from typing import Any, TypeAlias
+from collections.abc import Coroutine
+from contextlib import AsyncExitStack
+from typing import Any, TypeVar, cast
 
 import msgspec
-from hypothesis import given, settings
+import pytest
+from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
+from tests.core.worlds import ERRORS, INPUT, definitions
 from tests.runtime.engine_kit import ME, engine
 
 from callboard.runtime.clock import ManualClock
-from callboard.runtime.core.refusals import Refused
-from callboard.runtime.core.state import ENDED, State, Status, StepState
+from callboard.runtime.core.commands import ResolveAction
+from callboard.runtime.core.failures import Failure
+from callboard.runtime.core.refusals import Kind, Refused
 from callboard.runtime.core.turn import Limits
+from callboard.runtime.core.values import encode
 from callboard.runtime.engine import Runtime
-from callboard.runtime.lifecycle.pausing import PauseTrigger
-from callboard.runtime.listing_rows import ListQuery
-from callboard.runtime.ports import StorageFailedError, StorageFullError
 from callboard.runtime.replay import replay
-from callboard.runtime.requests import StartRequest, UniquePolicy
-from callboard.runtime.rows import InboxKind, StoredEvent
+from callboard.runtime.requests import StartRequest
+from callboard.runtime.rows import ExecutionRef
+from callboard.runtime.sessions import WorkerSession
 from callboard.runtime.settings import Settings
 from callboard.runtime.stores.memory import MemoryStore
-from callboard.runtime.trigger_rows import JobState
-from callboard.runtime.writes import Outcome, Write
+from callboard.runtime.tasks import Delivered, TaskResult, WorkerHello
 
-TIGHT = Settings(
-    decisions=Limits(turn_events_max=6, kept_events_max=2),
-    turn_commands_max=3,
-    live_actors_max=3,
-    event_offers_max=2,
-    snapshot_events_min=4,
-)
-DEFINITIONS = (
-    """
-id: asks
-steps:
-  - {id: got, receive: {event: paid, key: input.key, filter: "event.n < 4"}}
-  - {id: say, emit: {name: said, key: input.key, payload: {n: "${steps.got.result.payload.n}"}}}
-  - {id: go, receive: {any_of: [{event: go}, {event: paid}], key: "'other'", timeout: 40s, on_timeout: CONTINUE}}
-""",
-    """
-id: hears
-triggers:
-  - {id: any, event: {name: said}, input: "${event}", unique_key: "string(event.n)"}
-  - {id: once, event: {name: said, filter: "event.n == 1", execution_id: "'the-one'"}, input: "${event}"}
-  - {id: tick, schedule: {every: 30s, overlap: QUEUE}, input: {n: 0}}
-steps:
-  - id: each
-    foreach: {items: "[1, 2, 3]", steps: [{id: say, emit: {name: "paid", key: "'a'", payload: {n: "${item}"}}}]}
-  - {id: got, receive: {event: paid, key: "'b'", timeout: 70s, on_timeout: CONTINUE}}
-""",
-)
-KEYS, NAMES, POLICIES = ["a", "b", "other"], ["paid", "said", "go"], list(UniquePolicy)
-_Op: TypeAlias = tuple[Any, ...]
-OPS = st.one_of(
-    st.tuples(st.just("start"), st.sampled_from(KEYS), st.sampled_from(["", "k", "l"]), st.sampled_from(POLICIES)),
-    st.tuples(st.just("publish"), st.sampled_from(NAMES), st.sampled_from(["", *KEYS]), st.integers(0, 5)),
-    st.tuples(st.just("enqueue"), st.sampled_from(NAMES), st.integers(0, 9), st.integers(0, 5)),
-    st.tuples(st.just("submit"), st.sampled_from(NAMES), st.integers(0, 9), st.integers(0, 5)),
-    st.tuples(st.sampled_from(["cancel", "terminate"]), st.integers(0, 9)),
-    st.tuples(st.just("full"), st.integers(1, 3)),
-    st.tuples(st.just("pass"), st.sampled_from([0, 1, 35, 100])),
-    st.tuples(st.just("restart")),
-    st.tuples(st.just("crash"), st.booleans()),
-)
+REF = ExecutionRef("default", "x-1")
+PAYLOADS = st.sampled_from([None, 1, {"ok": True}, {"ok": False}, INPUT["raw"]])
+NAMES = st.sampled_from(["go", "stop", "nobody-waits"])
+T = TypeVar("T")
 
 
-class Disk(MemoryStore):
-    """A store that has no room for some writes, and that a crash cuts off before or after a commit."""
+class Lives(RuleBasedStateMachine):
+    """One execution, everybody who may want something of it, and bad luck."""
 
     def __init__(self) -> None:
         super().__init__()
-        self.mend()
-
-    def mend(self) -> None:
-        self.room_in = 0
-        """So many commits fail for want of room."""
-        self.last = False
-        """One commit is still made, but nobody hears of it."""
-        self.gone = False
-
-    async def write(self, batch: Sequence[Write]) -> list[Outcome]:
-        if self.gone:
-            raise StorageFailedError("the process is dead")
-        if self.room_in:
-            self.room_in -= 1
-            raise StorageFullError("no room")
-        outcomes = await super().write(batch)
-        if self.last:
-            self.gone = True
-            raise StorageFailedError("the process died after its commit")
-        return outcomes
-
-
-class Life:
-    """One engine's life over one store."""
-
-    def __init__(self) -> None:
-        self.store = Disk()
+        self.loop = asyncio.new_event_loop()
+        self.store = MemoryStore()
         self.clock = ManualClock()
-        self.calls: set[asyncio.Task[None]] = set()
-        self.given = 0
-        self.answered: dict[str, int] = {}
-        """Published events that were answered, with the number of executions they started."""
+        self.damaged = False
 
-    async def live(self, ops: Sequence[_Op]) -> None:
-        left = list(ops)
-        async with engine(store=self.store, clock=self.clock, settings=TIGHT) as runtime:
-            for text in DEFINITIONS:
-                await runtime.publish(text)
-        while left:
-            async with engine(store=self.store, clock=self.clock, settings=TIGHT) as runtime:
-                while left and await self.do(runtime, left.pop(0)):
-                    pass
-            for call in tuple(self.calls):
-                call.cancel()
-            await asyncio.gather(*self.calls, return_exceptions=True)
-            self.store.mend()
-        async with engine(store=self.store, clock=self.clock, settings=TIGHT) as runtime:
-            await runtime.pausing.pause(PauseTrigger(runtime.origin(ME), "hears", "tick", True))
-            await self.clock.advance(400)
-            await Books(self.store).check(self.answered)
+    def run(self, work: Coroutine[Any, Any, T]) -> T | None:
+        """Do something to its end, and let all that follows from it happen. A refusal that is a caller's own fault, or
+        asks to come back later, is an answer like any other."""
 
-    async def do(self, runtime: Runtime, op: _Op) -> bool:
-        """Carry one out, beside those before it; False: the engine stops."""
-        match op:
-            case ("full", int(writes)):
-                self.store.room_in = writes
-            case ("pass", seconds):
-                await self.clock.advance(seconds)
-            case ("restart",):
-                return False
-            case ("crash", after):
-                self.store.last, self.store.gone = after, not after
-                await self.clock.settle()
-                return False
-            case _:
-                self.given += 1
-                call = asyncio.create_task(self.call(runtime, op, f"n-{self.given}"))
-                self.calls.add(call)
-                call.add_done_callback(self.calls.discard)
-                if self.given % 3 == 0:
-                    await self.clock.settle()
-        return True
+        async def doing() -> T | None:
+            answer: T | None = None
+            try:
+                answer = await work
+            except Refused as refused:
+                assert refused.refusal.kind is not Kind.INTERNAL, refused
+            await self.settled()
+            return answer
 
-    async def call(self, runtime: Runtime, op: _Op, name: str) -> None:
-        with suppress(Refused, StorageFailedError):
-            match op:
-                case ("start", key, unique, policy):
-                    await runtime.start(
-                        ME,
-                        StartRequest(
-                            "asks", execution_id=name, input={"key": key}, unique_key=unique, unique_policy=policy
-                        ),
-                    )
-                case ("publish", event, key, n):
-                    answer = await runtime.events.publish(ME, event, key, {"n": n}, name)
-                    self.answered[name] = answer.outcome.started_count
-                case ("enqueue", event, number, n):
-                    await runtime.enqueue(ME, await self.one(number), event, {"n": n}, name)
-                case ("submit", event, number, n):
-                    await runtime.submit(ME, await self.one(number), event, {"n": n}, name)
-                case ("cancel", number):
-                    await runtime.cancel(ME, await self.one(number))
-                case ("terminate", number):
-                    await runtime.terminate(ME, await self.one(number))
-                case _:
-                    raise AssertionError(op)
+        return self.loop.run_until_complete(doing())
 
-    async def one(self, number: int) -> str:
-        """The id of an execution."""
-        found = (await self.store.listed(ListQuery("default", limit=10))).records
-        return found[number % len(found)].ref.execution_id if found else "nobody"
+    async def settled(self) -> None:
+        quiet = 0
+        while quiet < 20:
+            quiet = 0 if self.runtime.supervisor.busy or self.runtime.dispatcher.answers_in_flight else quiet + 1
+            await asyncio.sleep(0)
 
+    async def open(self) -> None:
+        self.stack = AsyncExitStack()
+        opened = engine(store=self.store, clock=self.clock, settings=self.settings)
+        self.runtime: Runtime = await self.stack.enter_async_context(opened)
+        self.tasks: list[Delivered] = []
+        hello = WorkerHello("default", "w-1", ("s.o",), max_in_flight=1_000)
+        self.session: WorkerSession = self.runtime.dispatcher.connect(hello, local=True)
+        self.reading = asyncio.create_task(self.read(self.session))
 
-class Books:
-    """What the store holds, and whether it adds up."""
+    async def read(self, session: WorkerSession) -> None:
+        while not (frame := await session.receive()).closing:
+            self.tasks += frame.tasks
 
-    def __init__(self, store: Disk) -> None:
-        self.store = store
-        self.states: dict[int, State] = {}
-        self.events: dict[int, list[StoredEvent]] = {}
+    async def close(self) -> None:
+        self.reading.cancel()
+        await asyncio.gather(self.reading, return_exceptions=True)
+        self.session.disconnect()
+        await self.stack.aclose()
 
-    async def check(self, answered: Mapping[str, int]) -> None:
-        for record in (await self.store.listed(ListQuery("default", limit=10_000))).records:
-            state, _ = await replay(self.store, record.ref, record.key)
-            self.states[record.key] = state
-            self.events[record.key] = await self.store.events(record.key, 0, 100_000, 2**40)
-            assert (state.status, state.sequence) == (record.head.status, len(self.events[record.key]))
-        self.waits()
-        self.lines()
-        await self.queues()
-        self.offers()
-        await self.published(answered)
+    @initialize(text=definitions(), turn_events_max=st.sampled_from([1, 3, 256]), often=st.sampled_from([3, 20]))
+    def begin(self, text: str, turn_events_max: int, often: int) -> None:
+        limits = Limits(turn_events_max=turn_events_max, kept_events_max=5)
+        self.settings = Settings(limits, snapshot_events_min=often, sleep_tail_events_min=2, live_actors_max=10)
 
-    def waits(self) -> None:
-        """Every row is an open `receive`, and every open `receive` with a key has its rows."""
-        tables = self.store._lifecycle  # pyright: ignore[reportPrivateUsage]
-        rows = Counter(
-            (place[1:], row.key, row.path) for place, waits in tables.waits.items() for row in waits.values()
-        )
-        wanted = Counter(
-            ((name, run.key), key, path)
-            for key, state in self.states.items()
-            for name, paths in state.listening.items()
-            for path in paths
-            if (run := state.runs[path]).key and state.status not in ENDED
-        )
-        assert rows == wanted
-        for state in self.states.values():
-            open_receives = {path for path, run in state.open_runs() if run.events and run.state is StepState.WAITING}
-            listening = {path for paths in state.listening.values() for path in paths}
-            assert state.status in ENDED or open_receives == listening
+        async def beginning() -> None:
+            await self.open()
+            await self.runtime.publish(text)
+            await self.runtime.start(ME, StartRequest("d", execution_id="x-1", input=INPUT))
 
-    def lines(self) -> None:
-        """A line is the open executions that claimed it; the first one runs and the others do not."""
-        tables = self.store._lifecycle  # pyright: ignore[reportPrivateUsage]
-        wanted: dict[tuple[str, str, str], list[int]] = {}
-        for key, state in sorted(self.states.items()):
-            for line in state.lines if state.status not in ENDED else ():
-                wanted.setdefault(("default", state.definition_id, line), []).append(key)
-        assert {place: list(members) for place, members in tables.lines.items()} == wanted
-        waiting = {key for key, state in self.states.items() if state.status is Status.PENDING}
-        assert waiting == {key for members in wanted.values() for key in members[1:]}
+        self.run(beginning())
 
-    async def queues(self) -> None:
-        """Nothing is under way any more, and nothing is left of what has ended."""
-        assert await self.store.outbox(0, 10) == []
-        assert [job for job in await self.store.open_jobs() if job.state is JobState.RUNNING] == []
-        assert (await self.store.counts()).dead_letters == len(await self.store.dead_letters("default", "", 0, 10_000))
-        for key, state in self.states.items():
-            rows = await self.store.inbox(key, 1_000)
-            assert all(row.kind is InboxKind.EVENT for row in rows)
-            assert not rows or len(state.kept) == TIGHT.decisions.kept_events_max
-            assert not (rows and state.status in ENDED)
+    def teardown(self) -> None:
+        if hasattr(self, "runtime"):
+            self.loop.run_until_complete(self.close())
+        self.loop.close()
 
-    def offers(self) -> None:
-        """No event comes twice: a caller's to one execution, a published one to one step."""
-        for events in self.events.values():
-            ids = Counter(event.event_id for event in events if event.event_id)
-            assert set(ids.values()) <= {1}
-            told = [
-                msgspec.json.decode(event.payload) for event in events if event.name in ("EventReceived", "EventMissed")
-            ]
-            steps = Counter(
-                (one["published_id"], one.get("offered_to") or one["path"]) for one in told if one.get("published_id")
-            )
-            assert set(steps.values()) <= {1}
+    # What callers, workers and time do
 
-    async def published(self, answered: Mapping[str, int]) -> None:
-        """Every event that was emitted has been accepted, and has started what its outcome says, once."""
-        tables = self.store._lifecycle  # pyright: ignore[reportPrivateUsage]
-        emitted = {
-            f"emit:{key}:{event.sequence}"
-            for key, events in self.events.items()
-            for event in events
-            if event.name == "EventEmitted"
-        }
-        accepted = {event_id: outcome for (_, event_id), (outcome, _) in tables.published.items()}
-        assert {event_id for event_id in accepted if event_id.startswith("emit:")} == emitted
-        assert answered == {event_id: accepted[event_id].started_count for event_id in answered}
-        origins = [state.origin for state in self.states.values() if state.origin is not None]
-        begun = Counter(origin.event_id for origin in origins if origin.event_id)
-        assert begun == +Counter({event_id: outcome.started_count for event_id, outcome in accepted.items()})
-        slots = Counter((origin.trigger_id, origin.slot) for origin in origins if origin.slot)
-        assert set(slots.values()) <= {1}
+    @rule(name=NAMES, payload=PAYLOADS, event_id=st.sampled_from(["", "", "e-1"]))
+    def submit(self, name: str, payload: Any, event_id: str) -> None:
+        self.run(self.runtime.submit(ME, "x-1", name, payload, event_id))
+
+    @rule(name=NAMES, payload=PAYLOADS, event_id=st.sampled_from(["", "", "e-2"]))
+    def enqueue(self, name: str, payload: Any, event_id: str) -> None:
+        self.run(self.runtime.enqueue(ME, "x-1", name, payload, event_id))
+
+    @rule(key=st.sampled_from(["w", ""]), payload=PAYLOADS)
+    def publish_event(self, key: str, payload: Any) -> None:
+        self.run(self.runtime.events.publish(ME, "go", key, payload, ""))
+
+    @precondition(lambda self: self.tasks)
+    @rule(which=st.integers(0, 50), output=PAYLOADS)
+    def complete(self, which: int, output: Any) -> None:
+        task = self.tasks.pop(which % len(self.tasks))
+        self.run(self.answer(TaskResult(task.token, output=output)))
+
+    @precondition(lambda self: self.tasks)
+    @rule(which=st.integers(0, 50), kind=st.sampled_from(ERRORS), retryable=st.booleans())
+    def fail(self, which: int, kind: str, retryable: bool) -> None:
+        task = self.tasks.pop(which % len(self.tasks))
+        self.run(self.answer(TaskResult(task.token, failure=Failure(kind, retryable=retryable))))
+
+    async def answer(self, result: TaskResult) -> None:
+        self.session.answer([result])
+
+    @rule(seconds=st.sampled_from([0.5, 3.0, 6.0]))
+    def time_passes(self, seconds: float) -> None:
+        self.run(self.clock.advance(seconds))
+
+    @rule(seconds=st.sampled_from([-3_600.0, 3_600.0]))
+    def the_clock_jumps(self, seconds: float) -> None:
+        self.clock.jump(seconds)
+
+    @rule(action=st.sampled_from(ResolveAction), which=st.integers(0, 5))
+    def resolve(self, action: ResolveAction, which: int) -> None:
+        view = self.run(self.runtime.get(ME, "x-1"))
+        if view is not None and view.incidents:
+            path = view.incidents[which % len(view.incidents)].path
+            self.run(self.runtime.resolve(ME, "x-1", path, action, 3))
+
+    @rule(seriously=st.integers(0, 12))
+    def cancel(self, seriously: int) -> None:
+        if seriously == 0:
+            self.run(self.runtime.cancel(ME, "x-1", "enough"))
+
+    @rule()
+    def snapshot(self) -> None:
+        self.run(self.runtime.histories.snapshot(ME, "x-1"))
+
+    # Bad luck
+
+    @rule()
+    def the_actor_is_gone(self) -> None:
+        self.runtime.supervisor._actors.pop(REF, None)
+
+    @rule()
+    def the_newest_snapshot_is_damaged(self) -> None:
+        for kept in self.store._executions.snapshots.values():
+            kept[:1] = [msgspec.structs.replace(snapshot, data=snapshot.data[:-1]) for snapshot in kept[:1]]
+        self.damaged = True
+
+    @rule()
+    def the_process_is_gone(self) -> None:
+        async def restarting() -> None:
+            await self.close()
+            await self.open()
+
+        self.run(restarting())
+
+    # What always holds
+
+    @invariant()
+    def one_state(self) -> None:
+        if hasattr(self, "runtime"):
+            self.loop.run_until_complete(self.compare())
+
+    async def compare(self) -> None:
+        record = await self.store.execution(REF)
+        assert record is not None
+        live = await self.runtime.supervisor.awake(REF)
+        states = [(await replay(self.store, REF, record.key, use_snapshots=using))[0] for using in (False, True)]
+        texts = {encode(cast(Any, state)) for state in (*states, *([live] if live is not None else []))}
+        assert len(texts) == 1
+        verification = await self.runtime.histories.verify(ME, "x-1")
+        assert {problem.kind.value for problem in verification.problems} <= {"SNAPSHOT"}, verification.problems
+        assert self.damaged or not verification.problems
 
 
-@given(st.lists(OPS, min_size=1, max_size=40))
-@settings(max_examples=60, deadline=None)
-def test_the_store_adds_up_whatever_happened(ops: list[_Op]) -> None:
-    asyncio.run(Life().live(ops))
+TestLives = pytest.mark.timeout(1_200)(Lives.TestCase)
+TestLives.settings = settings(
+    stateful_step_count=25, suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large], deadline=None
+)

@@ -266,6 +266,7 @@ def test_positions_come_back_as_they_were() -> None:
         (INFO, "b", "INVALID_REQUEST"),
         (msgspec.structs.replace(INFO, secret=b"t" * 32), "a", "INVALID_REQUEST"),
         (msgspec.structs.replace(INFO, generation=4), "a", "OTHER_GENERATION"),
+        (msgspec.structs.replace(INFO, generation=4, secret=b"t" * 32), "a", "OTHER_GENERATION"),
         (msgspec.structs.replace(INFO, store_id="another"), "a", "OTHER_GENERATION"),
     ],
 )

@@ -38,3 +38,14 @@ def test_a_token_of_another_store_and_garbage_are_not_read() -> None:
     assert tokens().read(tokens(secret=b"x" * 32).issue(1, "a", 1, 1)) is None
     for garbage in (b"", b"x", b"\0" * 100, b"\xff" * 50_000):
         assert tokens().read(garbage) is None
+
+
+def test_a_token_of_another_generation_is_known_as_that() -> None:
+    old = tokens(generation=2).issue(1, "a", 1, 1)
+    assert tokens(generation=3).is_other_generation(old)
+    assert tokens(generation=3, secret=b"x" * 32).is_other_generation(old), "a restore renews the secret"
+    assert tokens(generation=1).is_other_generation(old)
+    assert not tokens(generation=1, secret=b"x" * 32).is_other_generation(old)
+    assert not tokens(generation=2).is_other_generation(old)
+    for garbage in (b"", b"x", b"\0" * 100, b"\xff" * 50_000):
+        assert not tokens(generation=3).is_other_generation(garbage)

@@ -221,15 +221,13 @@ async def test_a_method_that_is_not_there_is_refused_by_name(api: Api) -> None:
 
 
 async def test_calls_of_later_versions_answer_unimplemented_with_their_names(api: Api) -> None:
-    control, service = execution_control_pb2, execution_service_pb2
+    control = execution_control_pb2
     calls = {
         "PauseExecution": api.executions.PauseExecution(control.PauseExecutionRequest()),
         "MigrateExecution": api.executions.MigrateExecution(control.MigrateExecutionRequest()),
-        "CountExecutions": api.executions.CountExecutions(service.CountExecutionsRequest()),
-        "VerifyExecution": api.executions.VerifyExecution(service.VerifyExecutionRequest()),
         "BatchControl": api.executions.BatchControl(control.BatchControlRequest()).read(),
         "RegisterOperations": api.operations.RegisterOperations(operation_service_pb2.RegisterOperationsRequest()),
-        "Backup": api.admin.Backup(server_service_pb2.BackupRequest()).read(),
+        "DrainWorker": api.admin.DrainWorker(server_service_pb2.DrainWorkerRequest()),
     }
     for name, call in calls.items():
         refusal = await refused(call)
@@ -240,10 +238,10 @@ async def test_calls_of_later_versions_answer_unimplemented_with_their_names(api
 async def test_fields_of_later_versions_are_refused_by_name(api: Api) -> None:
     await api.publish(WAITING)
     await api.start("waiting", "x-1")
-    get = execution_service_pb2.GetExecutionRequest(execution_id="x-1", at_sequence=1)
+    resolve = execution_control_pb2.ResolveStepRequest(execution_id="x-1", expected_sequence=2)
     for call, field in (
         (api.submit("x-1", "go", expected_sequence=2), "expected_sequence"),
-        (api.executions.GetExecution(get), "at_sequence"),
+        (api.executions.ResolveStep(resolve), "expected_sequence"),
     ):
         refusal = await refused(call)
         assert (refusal.code, refusal.reason) == ("UNIMPLEMENTED", "UNSUPPORTED")

@@ -15,7 +15,7 @@ from callboard.v1 import execution_control_pb2, executions_pb2, jobs_pb2
 
 
 async def delete(api: Api, running: str = "UNSPECIFIED", **more: Any) -> Any:
-    how = pb2.DeleteRunningExecutions.Value(f"DELETE_RUNNING_EXECUTIONS_{running}")
+    how: Any = pb2.DeleteRunningExecutions.Value(f"DELETE_RUNNING_EXECUTIONS_{running}")
     request = pb2.DeleteDefinitionRequest(definition_id=DEFINITION, running_executions=how, **more)
     return await api.definitions.DeleteDefinition(request, metadata=api.metadata)
 

@@ -280,7 +280,7 @@ async def test_nothing_crosses_tenants(api: Api) -> None:
         ({"name": "e", "event_id": "k" * 256}, "event_id"),
     ],
 )
-async def test_bad_events_are_refused_by_field(api: Api, fields: dict[str, str], field: str) -> None:
+async def test_bad_events_are_refused_by_field(api: Api, fields: dict[str, Any], field: str) -> None:
     refusal = await refused(api.executions.PublishEvent(execution_events_pb2.PublishEventRequest(**fields)))
     assert (refusal.code, refusal.reason) == ("INVALID_ARGUMENT", "INVALID_REQUEST")
     assert field in refusal.fields

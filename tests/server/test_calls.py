@@ -23,15 +23,16 @@ DONE = {
     },
     "ExecutionService": {
         "StartExecution", "StartExecutions", "SubmitEvent", "EnqueueEvent", "PublishEvent", "GetExecution",
-        "WaitExecution",
-        "ListExecutions", "GetHistory", "WatchExecution", "CancelExecution", "TerminateExecution", "ResolveStep",
+        "WaitExecution", "ListExecutions", "CountExecutions", "GetHistory", "WatchExecution", "CancelExecution",
+        "TerminateExecution", "ResolveStep",
+        "ReplayExecution", "VerifyExecution", "CreateSnapshot",
         "ForkExecution", "ExportExecution", "ImportExecution",
         "ListDeadLetters", "RequeueDeadLetter", "DiscardDeadLetter", "GetJob", "ListJobs",
         "WatchEvents", "CreateSubscription", "ListSubscriptions", "PullSubscription", "AckSubscription",
-        "DeleteSubscription",
+        "DeleteSubscription", "DeleteExecution", "PruneExecutions",
     },
     "WorkerService": {"Work", "PollTasks", "CompleteTasks", "HeartbeatTasks"},
-    "ServerService": {"GetServerInfo", "ListQueues", "ListWorkers"},
+    "ServerService": {"GetServerInfo", "ListQueues", "ListWorkers", "Backup"},
     "OperationService": set[str](),
 }  # fmt: skip
 NOT_DONE = [

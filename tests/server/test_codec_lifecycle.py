@@ -158,7 +158,7 @@ def test_a_job_shows_what_it_does_and_where_it_stands(kind: JobKind, state: JobS
     assert shown.HasField("failure") == (state is JobState.FAILED)
     assert is_wanted(job(kind, state), shown.kind, shown.state)
     assert is_wanted(job(kind, state), 0, 0)
-    assert not is_wanted(job(kind, state), jobs_pb2.JOB_KIND_PRUNE, 0)
+    assert not is_wanted(job(kind, state), jobs_pb2.JOB_KIND_MIGRATE, 0)
     assert not is_wanted(job(kind, state), 0, jobs_pb2.JOB_STATE_PENDING)
 
 

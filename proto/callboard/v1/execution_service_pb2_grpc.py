@@ -425,9 +425,10 @@ class ExecutionServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def DeleteExecution(self, request, context):
-        """Deletes an ended execution and all that belongs to it. Its id may then be used again.
+        """Deletes an ended execution and all that belongs to it, dead letters included. Its id may then be used again. It
+        waits for no subscription: whoever has not read that far gets POSITION_PRUNED.
         Errors: NOT_FOUND EXECUTION_NOT_FOUND; FAILED_PRECONDITION EXECUTION_NOT_ENDED, EXECUTION_STATE_FORBIDS (open
-        incidents).
+        incidents); RESOURCE_EXHAUSTED SERVER_BUSY while events that it emitted are on their way.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -634,7 +635,8 @@ class ExecutionServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def PruneExecutions(self, request, context):
-        """Begins a job that deletes ended executions. Those with open incidents, or whose parents have not ended, stay.
+        """Begins a job that deletes ended executions. Those with open incidents, or whose parents have not ended, stay. For
+        each durable subscription that has not acknowledged their events it waits, up to `prune_wait_seconds`.
         Errors: INVALID_ARGUMENT INVALID_FILTER.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)

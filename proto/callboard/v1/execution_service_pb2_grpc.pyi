@@ -134,9 +134,10 @@ class ExecutionServiceStub:
     DEFINITION_DELETED; INVALID_ARGUMENT LIMIT_EXCEEDED.
     """
     DeleteExecution: _grpc.UnaryUnaryMultiCallable[_execution_service_pb2.DeleteExecutionRequest, _execution_service_pb2.DeleteExecutionResponse]
-    """Deletes an ended execution and all that belongs to it. Its id may then be used again.
+    """Deletes an ended execution and all that belongs to it, dead letters included. Its id may then be used again. It
+    waits for no subscription: whoever has not read that far gets POSITION_PRUNED.
     Errors: NOT_FOUND EXECUTION_NOT_FOUND; FAILED_PRECONDITION EXECUTION_NOT_ENDED, EXECUTION_STATE_FORBIDS (open
-    incidents).
+    incidents); RESOURCE_EXHAUSTED SERVER_BUSY while events that it emitted are on their way.
     """
     ExportExecution: _grpc.UnaryStreamMultiCallable[_execution_service_pb2.ExportExecutionRequest, _execution_service_pb2.ExportExecutionResponse]
     """Streams an execution with its whole history, as bytes for ImportExecution: JSON Lines. Sensitive values are
@@ -251,7 +252,8 @@ class ExecutionServiceStub:
     Errors: NOT_FOUND SUBSCRIPTION_NOT_FOUND.
     """
     PruneExecutions: _grpc.UnaryUnaryMultiCallable[_execution_control_pb2.PruneExecutionsRequest, _execution_control_pb2.PruneExecutionsResponse]
-    """Begins a job that deletes ended executions. Those with open incidents, or whose parents have not ended, stay.
+    """Begins a job that deletes ended executions. Those with open incidents, or whose parents have not ended, stay. For
+    each durable subscription that has not acknowledged their events it waits, up to `prune_wait_seconds`.
     Errors: INVALID_ARGUMENT INVALID_FILTER.
     """
     GetJob: _grpc.UnaryUnaryMultiCallable[_execution_control_pb2.GetJobRequest, _execution_control_pb2.GetJobResponse]
@@ -367,9 +369,10 @@ class ExecutionServiceAsyncStub(ExecutionServiceStub):
     DEFINITION_DELETED; INVALID_ARGUMENT LIMIT_EXCEEDED.
     """
     DeleteExecution: _aio.UnaryUnaryMultiCallable[_execution_service_pb2.DeleteExecutionRequest, _execution_service_pb2.DeleteExecutionResponse]  # type: ignore[assignment]
-    """Deletes an ended execution and all that belongs to it. Its id may then be used again.
+    """Deletes an ended execution and all that belongs to it, dead letters included. Its id may then be used again. It
+    waits for no subscription: whoever has not read that far gets POSITION_PRUNED.
     Errors: NOT_FOUND EXECUTION_NOT_FOUND; FAILED_PRECONDITION EXECUTION_NOT_ENDED, EXECUTION_STATE_FORBIDS (open
-    incidents).
+    incidents); RESOURCE_EXHAUSTED SERVER_BUSY while events that it emitted are on their way.
     """
     ExportExecution: _aio.UnaryStreamMultiCallable[_execution_service_pb2.ExportExecutionRequest, _execution_service_pb2.ExportExecutionResponse]  # type: ignore[assignment]
     """Streams an execution with its whole history, as bytes for ImportExecution: JSON Lines. Sensitive values are
@@ -484,7 +487,8 @@ class ExecutionServiceAsyncStub(ExecutionServiceStub):
     Errors: NOT_FOUND SUBSCRIPTION_NOT_FOUND.
     """
     PruneExecutions: _aio.UnaryUnaryMultiCallable[_execution_control_pb2.PruneExecutionsRequest, _execution_control_pb2.PruneExecutionsResponse]  # type: ignore[assignment]
-    """Begins a job that deletes ended executions. Those with open incidents, or whose parents have not ended, stay.
+    """Begins a job that deletes ended executions. Those with open incidents, or whose parents have not ended, stay. For
+    each durable subscription that has not acknowledged their events it waits, up to `prune_wait_seconds`.
     Errors: INVALID_ARGUMENT INVALID_FILTER.
     """
     GetJob: _aio.UnaryUnaryMultiCallable[_execution_control_pb2.GetJobRequest, _execution_control_pb2.GetJobResponse]  # type: ignore[assignment]
@@ -682,9 +686,10 @@ class ExecutionServiceServicer:
         request: _execution_service_pb2.DeleteExecutionRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_execution_service_pb2.DeleteExecutionResponse, _abc.Awaitable[_execution_service_pb2.DeleteExecutionResponse]]:
-        """Deletes an ended execution and all that belongs to it. Its id may then be used again.
+        """Deletes an ended execution and all that belongs to it, dead letters included. Its id may then be used again. It
+        waits for no subscription: whoever has not read that far gets POSITION_PRUNED.
         Errors: NOT_FOUND EXECUTION_NOT_FOUND; FAILED_PRECONDITION EXECUTION_NOT_ENDED, EXECUTION_STATE_FORBIDS (open
-        incidents).
+        incidents); RESOURCE_EXHAUSTED SERVER_BUSY while events that it emitted are on their way.
         """
 
     def ExportExecution(
@@ -914,7 +919,8 @@ class ExecutionServiceServicer:
         request: _execution_control_pb2.PruneExecutionsRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_execution_control_pb2.PruneExecutionsResponse, _abc.Awaitable[_execution_control_pb2.PruneExecutionsResponse]]:
-        """Begins a job that deletes ended executions. Those with open incidents, or whose parents have not ended, stay.
+        """Begins a job that deletes ended executions. Those with open incidents, or whose parents have not ended, stay. For
+        each durable subscription that has not acknowledged their events it waits, up to `prune_wait_seconds`.
         Errors: INVALID_ARGUMENT INVALID_FILTER.
         """
 

@@ -101,9 +101,11 @@ class ServerServiceServicer:
     def Backup(self, request, context):
         """Streams a consistent copy of the whole store, of all tenants, as of one moment, while the server goes on. A copy
         that is restored gets a new generation, so that old tokens, positions and revisions are refused
-        (OTHER_GENERATION).
-        Errors: PERMISSION_DENIED; RESOURCE_EXHAUSTED SERVER_BUSY while another backup is under way; UNIMPLEMENTED
-        UNSUPPORTED where the storage has tools of its own for it.
+        (OTHER_GENERATION). The bytes are a file for `callboard restore`; the first come when the server has made the copy
+        beside its store, for which there must be room.
+        Errors: PERMISSION_DENIED; RESOURCE_EXHAUSTED SERVER_BUSY while another backup is under way, STORAGE_FULL; DATA_LOSS
+        HISTORY_DAMAGED where the database is damaged; UNIMPLEMENTED UNSUPPORTED where the storage has tools of its own for
+        it, or is in memory.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

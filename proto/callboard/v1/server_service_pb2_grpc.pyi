@@ -51,9 +51,11 @@ class ServerServiceStub:
     Backup: _grpc.UnaryStreamMultiCallable[_server_service_pb2.BackupRequest, _server_service_pb2.BackupResponse]
     """Streams a consistent copy of the whole store, of all tenants, as of one moment, while the server goes on. A copy
     that is restored gets a new generation, so that old tokens, positions and revisions are refused
-    (OTHER_GENERATION).
-    Errors: PERMISSION_DENIED; RESOURCE_EXHAUSTED SERVER_BUSY while another backup is under way; UNIMPLEMENTED
-    UNSUPPORTED where the storage has tools of its own for it.
+    (OTHER_GENERATION). The bytes are a file for `callboard restore`; the first come when the server has made the copy
+    beside its store, for which there must be room.
+    Errors: PERMISSION_DENIED; RESOURCE_EXHAUSTED SERVER_BUSY while another backup is under way, STORAGE_FULL; DATA_LOSS
+    HISTORY_DAMAGED where the database is damaged; UNIMPLEMENTED UNSUPPORTED where the storage has tools of its own for
+    it, or is in memory.
     """
 
 @_typing.type_check_only
@@ -79,9 +81,11 @@ class ServerServiceAsyncStub(ServerServiceStub):
     Backup: _aio.UnaryStreamMultiCallable[_server_service_pb2.BackupRequest, _server_service_pb2.BackupResponse]  # type: ignore[assignment]
     """Streams a consistent copy of the whole store, of all tenants, as of one moment, while the server goes on. A copy
     that is restored gets a new generation, so that old tokens, positions and revisions are refused
-    (OTHER_GENERATION).
-    Errors: PERMISSION_DENIED; RESOURCE_EXHAUSTED SERVER_BUSY while another backup is under way; UNIMPLEMENTED
-    UNSUPPORTED where the storage has tools of its own for it.
+    (OTHER_GENERATION). The bytes are a file for `callboard restore`; the first come when the server has made the copy
+    beside its store, for which there must be room.
+    Errors: PERMISSION_DENIED; RESOURCE_EXHAUSTED SERVER_BUSY while another backup is under way, STORAGE_FULL; DATA_LOSS
+    HISTORY_DAMAGED where the database is damaged; UNIMPLEMENTED UNSUPPORTED where the storage has tools of its own for
+    it, or is in memory.
     """
 
 class ServerServiceServicer:
@@ -129,9 +133,11 @@ class ServerServiceServicer:
     ) -> _typing.Union[_abc.Iterator[_server_service_pb2.BackupResponse], _abc.AsyncIterator[_server_service_pb2.BackupResponse]]:
         """Streams a consistent copy of the whole store, of all tenants, as of one moment, while the server goes on. A copy
         that is restored gets a new generation, so that old tokens, positions and revisions are refused
-        (OTHER_GENERATION).
-        Errors: PERMISSION_DENIED; RESOURCE_EXHAUSTED SERVER_BUSY while another backup is under way; UNIMPLEMENTED
-        UNSUPPORTED where the storage has tools of its own for it.
+        (OTHER_GENERATION). The bytes are a file for `callboard restore`; the first come when the server has made the copy
+        beside its store, for which there must be room.
+        Errors: PERMISSION_DENIED; RESOURCE_EXHAUSTED SERVER_BUSY while another backup is under way, STORAGE_FULL; DATA_LOSS
+        HISTORY_DAMAGED where the database is damaged; UNIMPLEMENTED UNSUPPORTED where the storage has tools of its own for
+        it, or is in memory.
         """
 
 def add_ServerServiceServicer_to_server(servicer: ServerServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

@@ -62,3 +62,19 @@ CREATE TRIGGER executions_count_gone AFTER DELETE ON executions BEGIN
     UPDATE execution_counts SET executions = executions - 1
     WHERE tenant = old.tenant AND definition_id = old.definition_id AND version = old.version AND status = old.status;
 END;
+
+-- When executions may be pruned by themselves: written at the end of one whose definition says how long it is kept.
+-- `position` is that of its last event.
+CREATE TABLE retention (
+    tenant     TEXT NOT NULL,
+    expires_at INTEGER NOT NULL,
+    execution  INTEGER NOT NULL,
+    position   INTEGER NOT NULL,
+    PRIMARY KEY (tenant, expires_at, execution)
+) WITHOUT ROWID;
+CREATE INDEX retention_by_execution ON retention (execution);
+
+-- Executions that are gone and whose events are still to go.
+CREATE TABLE leftovers (
+    execution INTEGER NOT NULL PRIMARY KEY
+) WITHOUT ROWID;
