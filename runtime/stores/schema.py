@@ -87,10 +87,12 @@ class FileLock:
 
 def prepare(connection: sqlite3.Connection, path: Path, *, backup: bool, wal_bytes_max: int) -> StoreInfo:
     """Bring the writing connection and the schema into shape, and count this opening."""
+    # Of an empty file only: one with tables keeps what it was made with, and this would write to it all the same.
+    fresh = not path.exists() or path.stat().st_size == 0
     try:
         for pragma in (
             "busy_timeout = 5000",
-            "auto_vacuum = INCREMENTAL",  # of an empty file only; an older one keeps what it was made with
+            *(("auto_vacuum = INCREMENTAL",) if fresh else ()),
             "journal_mode = WAL",
             "synchronous = FULL",
             "wal_autocheckpoint = 0",

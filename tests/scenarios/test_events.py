@@ -139,8 +139,8 @@ async def test_an_event_that_is_accepted_while_the_inbox_is_being_read_is_not_ov
     store: Any = api.server.runtime.store
     sound, read, go_on = store.inbox, asyncio.Event(), asyncio.Event()
 
-    async def slow(*args: Any) -> Any:
-        rows = await sound(*args)
+    async def slow(*args: Any, **more: Any) -> Any:
+        rows = await sound(*args, **more)
         if not read.is_set():
             read.set()
             await go_on.wait()
