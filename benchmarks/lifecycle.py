@@ -302,8 +302,11 @@ CASES: Final[dict[str, Callable[[Path], Awaitable[Figures]]]] = {
 def main() -> int:
     """Run the cases, one line of JSON each."""
     parser = argparse.ArgumentParser(description="The cost of lifecycle changes and published events.")
-    parser.add_argument("cases", nargs="*", default=list(CASES), choices=[*CASES, []])
-    for name in parser.parse_args().cases:
+    parser.add_argument("cases", nargs="*", metavar="case", help=f"which ones: {', '.join(CASES)} (all of them)")
+    chosen = parser.parse_args().cases or list(CASES)
+    if unknown := set(chosen) - set(CASES):
+        parser.error(f"there is no case {', '.join(sorted(unknown))}; there are {', '.join(CASES)}")
+    for name in chosen:
         with tempfile.TemporaryDirectory(prefix="callboard-benchmark-") as folder:
             try:
                 figures = asyncio.run(CASES[name](Path(folder)))

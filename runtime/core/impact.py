@@ -64,11 +64,12 @@ def _triggers(definition: Definition) -> dict[str, bytes]:
 
 def _steps(definition: Definition) -> dict[str, bytes]:
     """Every step by id, spelled without the steps within it."""
-    return {step.id: _spelling(_bare(step) if _holds_steps(step) else step) for step in _within(definition.steps)}
-
-
-def _holds_steps(step: Step) -> bool:
-    return any(True for value in _parts(step) for _ in _within(value))
+    found: dict[str, bytes] = {}
+    for step in _within(definition.steps):
+        # Most steps hold nothing in which others could stand, and are spelled as they are.
+        holds = any(_parts(step)) and any(True for value in _parts(step) for _ in _within(value))
+        found[step.id] = _spelling(_bare(step) if holds else step)
+    return found
 
 
 def _spelling(value: Any) -> bytes:
@@ -80,7 +81,8 @@ def _within(part: Any) -> Iterator[Step]:
     if isinstance(part, Step):
         yield part
     for value in _parts(part):
-        yield from _within(value)
+        if value:
+            yield from _within(value)
 
 
 def _is_list(part: object) -> TypeGuard[tuple[Any, ...]]:

@@ -8,8 +8,10 @@ where there was a text.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any, NamedTuple, TypeAlias, Union, cast
+
+import msgspec
 
 from .refusals import Kind, Refusal, Refused, Violation
 from .values import format_path
@@ -39,8 +41,7 @@ class Inside(NamedTuple):
     """The column at which its further lines begin; 0: not known (folded or escaped text)."""
 
 
-@dataclass(frozen=True, slots=True)
-class Node:
+class Node(msgspec.Struct, frozen=True):
     """One value of the tree."""
 
     value: Tree
@@ -48,7 +49,7 @@ class Node:
     column: int = 0
     text: str | None = None
     """The source text of a scalar; None: it was not read from a text."""
-    keys: Mapping[str, Place] = field(default_factory=dict[str, Place])
+    keys: Mapping[str, Place] = msgspec.field(default_factory=dict[str, Place])
     """Where the keys of an object stand."""
     inside: Inside | None = None
 
