@@ -55,7 +55,7 @@ def restore_command(file: Path, data: Path, force: bool, unsealed: bool, as_json
         _print_json({**made._asdict(), "database": str(made.database)})
         return
     click.echo(f"restored {made.database}: store {made.store_id}, now of generation {made.generation}")
-    click.echo(f"{made.open_executions} executions are open and go on when a server is started on it")
+    click.echo(f"open executions: {made.open_executions}; they go on when a server is started on it")
 
 
 @click.command("doctor")
@@ -81,7 +81,7 @@ def doctor_command(data: Path, fix: bool, as_json: bool) -> None:
 def _report(found: Examination) -> None:
     facts: list[tuple[str, object]] = [
         ("database", found.database),
-        ("store", f"{found.store_id}, generation {found.generation}, opened {found.boot} times"),
+        ("store", f"{found.store_id}, generation {found.generation}, opening {found.boot}"),
         ("schema", f"version {found.schema_version}"),
         *[("migration", f"{name}, at the next start") for name in found.pending_migrations],
         ("size", f"{found.size_bytes} bytes, {found.pages} pages, {found.free_pages} of them free"),

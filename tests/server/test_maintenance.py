@@ -47,7 +47,7 @@ async def test_a_backup_becomes_a_data_directory(backup: Path, tmp_path: Path) -
 async def test_the_doctor_reports_to_people_and_programs(backup: Path, tmp_path: Path) -> None:
     result = doctor("--data", str(tmp_path))
     assert (result.exit_code, result.stdout.splitlines()[-1]) == (0, "nothing is wrong")
-    assert "generation 1, opened 1 times" in result.stdout
+    assert "generation 1, opening 1" in result.stdout
     (tmp_path / "callboard.db-restore").write_bytes(b"half")
     result = doctor("--data", str(tmp_path), "--json")
     found = json.loads(result.stdout)
