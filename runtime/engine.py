@@ -108,36 +108,7 @@ class Runtime(Executions):
         self.store = store
         self.alarms = Alarms(clock)
         self.journal = Journal(store, clock, on_fatal=on_fatal, observe=telemetry.flushed if telemetry else None)
-        limits = CatalogLimits(settings.plans_cached_max, settings.plans_cached_seconds)
-        self.catalog = Catalog(store, clock, limits)
-        self.supervisor = Supervisor(
-            store,
-            self.journal,
-            self.catalog,
-            clock,
-            ids,
-            self.alarms,
-            settings,
-            delivered=self._delivered,
-            telemetry=telemetry,
-            suspects=suspects,
-        )
-        self.suspects = suspects
-        self._workers: list[asyncio.Task[None]] = []
-        offers = Offers(self.supervisor.ask, self.alarms)
-        self.dispatcher = Dispatcher(
-            info=info,
-            store=store,
-            ask=self.supervisor.ask,
-            answered=self.supervisor.answered,
-            clock=clock,
-            alarms=self.alarms,
-            offers=offers,
-            settings=dispatching,
-            observe=telemetry.delivered if telemetry else None,
-            spans=telemetry.task if telemetry else None,
-        )
-        self.timers = Timers(store=store, clock=clock, alarms=self.alarms, offers=offers, premature=self._premature)
+        self._open_executions(dispatching, telemetry, suspects)
         self.feeds = Feeds(store, settings)
         self.listings = Listings(store, info, settings)
         self.backups = Backups(store, info, clock)
@@ -169,6 +140,43 @@ class Runtime(Executions):
         """The feeds of whole tenants: watched, or pulled from by subscriptions."""
         self.tenant_feeds = TenantFeeds(self.store, self.settings, self.feeds.seats, Positions(self.info))
         self.subscriptions = Subscriptions(self.store, self.journal, self.tenant_feeds, self.clock, self.settings)
+
+    def _open_executions(
+        self, dispatching: DispatcherSettings, telemetry: Telemetry | None, suspects: Suspects
+    ) -> None:
+        """The actors, and what feeds them: plans, timers, workers' answers."""
+        limits = CatalogLimits(self.settings.plans_cached_max, self.settings.plans_cached_seconds)
+        self.catalog = Catalog(self.store, self.clock, limits)
+        self.supervisor = Supervisor(
+            self.store,
+            self.journal,
+            self.catalog,
+            self.clock,
+            self.ids,
+            self.alarms,
+            self.settings,
+            delivered=self._delivered,
+            telemetry=telemetry,
+            suspects=suspects,
+        )
+        self.suspects = suspects
+        self._workers: list[asyncio.Task[None]] = []
+        offers = Offers(self.supervisor.ask, self.alarms)
+        self.dispatcher = Dispatcher(
+            info=self.info,
+            store=self.store,
+            ask=self.supervisor.ask,
+            answered=self.supervisor.answered,
+            clock=self.clock,
+            alarms=self.alarms,
+            offers=offers,
+            settings=dispatching,
+            observe=telemetry.delivered if telemetry else None,
+            spans=telemetry.task if telemetry else None,
+        )
+        self.timers = Timers(
+            store=self.store, clock=self.clock, alarms=self.alarms, offers=offers, premature=self._premature
+        )
 
     def _open_lifecycle(self, stages: Sequence[UserStage]) -> None:
         """The chains, and what goes on after them in the background."""
