@@ -188,6 +188,8 @@ class Execution:
     """What it was forked or imported from; None where it was started."""
     head_hash: bytes = b""
     """The hash of its last event."""
+    erased_at: datetime | None = None
+    """When its sensitive values were erased; None: they were not, or it comes from a list, which does not know."""
     started: bool | None = dataclasses.field(default=None, metadata={"wire": None})
     """Whether the call that answered started it; None where it did not start anything."""
 

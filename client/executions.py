@@ -144,7 +144,11 @@ class ExecutionCalls(Calls):
         expected_sequence: int | None = None,
         timeout: Seconds | None = None,
     ) -> Submitted:
-        """Hands an event to an execution; answered when it is processed. The same `event_id` counts once."""
+        """Hands an event to an execution; answered when it is processed. The same `event_id` counts once.
+
+        With `expected_sequence` it counts only if the execution is at that sequence, as `execution.sequence` had it;
+        else `SequenceMismatch` is raised, whose `metadata["sequence"]` says where it is, and nothing has happened.
+        """
         request = events_pb.SubmitEventRequest(
             execution_id=execution_id,
             name=name,
@@ -307,7 +311,7 @@ class ExecutionCalls(Calls):
     ) -> Execution:
         """Decides about a step that cannot go on by itself; an empty path is the execution's own output or end.
 
-        `result` is for COMPLETE, `failure` (type and message) for FAIL.
+        `result` is for COMPLETE, `failure` (type and message) for FAIL; `expected_sequence` is as for `submit`.
         """
         request = control_pb.ResolveStepRequest(
             execution_id=execution_id,

@@ -99,6 +99,7 @@ def _replay(answer: pb.ReplayExecutionResponse, steps: tuple[ReplayStep, ...]) -
         events_replayed=answer.events_replayed,
         skipped_snapshots=tuple(decode(Snapshot, snapshot) for snapshot in answer.skipped_snapshots),
         steps=steps,
+        sensitive={place.pointer: place.mark.hex() for place in answer.sensitive_places},
     )
 
 

@@ -54,6 +54,9 @@ class Replay:
     """Those that were passed over, as they are damaged or of another format."""
     steps: tuple[ReplayStep, ...] = ()
     """Where they were asked for."""
+    sensitive: dict[str, str] = dataclasses.field(default_factory=dict[str, str])
+    """The places in `state`, as JSON Pointers, at which sensitive values stand, each with a mark: where it is the same
+    at two moments of one execution, so is the value."""
 
 
 @value_of("VerifyProblemKind")
@@ -66,6 +69,7 @@ class VerifyProblemKind(StrEnum):
     EVENT = "EVENT"
     SNAPSHOT = "SNAPSHOT"
     LIVE_STATE = "LIVE_STATE"
+    SEALED_VALUE = "SEALED_VALUE"
 
 
 @value_of("VerifyProblem")

@@ -1,4 +1,4 @@
-"""Taking ended executions away."""
+"""Taking ended executions away, or what was sensitive in them."""
 
 from datetime import datetime
 
@@ -10,11 +10,12 @@ from .calls import Calls, new_request_id
 from .channel import Connection
 from .codec import Seconds, encode_timestamp
 from .decoding import decode
+from .execution_models import Execution
 from .job_models import Pruning
 
 
 class RetentionCalls(Calls):
-    """The calls that take ended executions away."""
+    """The calls that take ended executions away, or what was sensitive in them."""
 
     def __init__(self, connection: Connection) -> None:
         super().__init__(connection)
@@ -24,6 +25,15 @@ class RetentionCalls(Calls):
         """Deletes an ended execution and all that belongs to it; its id may be used again."""
         request = pb.DeleteExecutionRequest(execution_id=execution_id, request_id=new_request_id())
         await self._connection.unary(self._retention.DeleteExecution, request, timeout)
+
+    async def erase(self, execution_id: str, *, reason: str = "", timeout: Seconds | None = None) -> Execution:
+        """Erases the sensitive values of an ended execution, for good. Its history stays, and still verifies; one that
+        has none, or has lost them already, is answered as it is."""
+        request = control_pb.EraseExecutionRequest(
+            execution_id=execution_id, reason=reason, request_id=new_request_id()
+        )
+        answer = await self._connection.unary(self._retention.EraseExecution, request, timeout)
+        return decode(Execution, answer.execution)
 
     async def prune(
         self,

@@ -116,6 +116,7 @@ class SyncClient:
     discard = blocking(Client.discard)
     fork = blocking(Client.fork)
     delete_execution = blocking(Client.delete_execution)
+    erase = blocking(Client.erase)
     prune = blocking(Client.prune)
     export_execution = iterating(Client.export_execution)
     import_execution = blocking(Client.import_execution)

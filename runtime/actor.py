@@ -20,21 +20,22 @@ from typing import Any, Protocol, cast
 
 import msgspec
 
-from .batch import Batch, expiry, head_of, not_found, refused_row, repeated, start_refusal
+from .batch import Batch, expiry, head_of, not_found, overtaken, refused_row, repeated, start_refusal
 from .causes import caused, letters_of
-from .core.commands import Facts, Start, Submit
+from .core.commands import Erase, Facts, Start, Submit
 from .core.decide import Accepted, decide
 from .core.plan import Plan
 from .core.refusals import Kind, Refusal, Refused
 from .core.state import State
-from .core.values import encode
+from .core.values import encode, sealed_in
 from .mailbox import NO_CONTEXT, Letter, Mailbox, Reply, command_of
 from .ports import Clock, Ids, StorageFailedError, Store
 from .replay import HistoryDamagedError, replay, seal, take_snapshot
-from .rows import ExecutionAppend, ExecutionRef, InboxKind, InboxRow, Request, Snapshot
+from .rows import Erasure, ExecutionAppend, ExecutionRef, InboxKind, InboxRow, Request, Snapshot
 from .settings import Settings
 from .suspects import Suspects
 from .telemetry import Telemetry
+from .vaults import ExecutionVault, load_vault
 from .views import ExecutionView, full_view, state_view
 from .writes import Committed, Lost, Outcome, Why, Write
 
@@ -113,6 +114,7 @@ class Actor:
         "running",
         "state",
         "task",
+        "vault",
     )
 
     def __init__(self, ref: ExecutionRef, world: World) -> None:
@@ -120,6 +122,8 @@ class Actor:
         self.key = 0
         self.state: State | None = None
         self.plan: Plan | None = None
+        self.vault: ExecutionVault | None = None
+        """Its sensitive values, where its definition knows such."""
         self.mailbox = Mailbox(world.settings.mailbox_commands_max)
         self.running = False
         self.task: asyncio.Task[None] | None = None
@@ -147,11 +151,14 @@ class Actor:
         """Make it a new execution that waits for its Start."""
         self.plan = plan
         self.state = State(execution_id=self.ref.execution_id)
+        self.vault = ExecutionVault(self._world.ids.random_bytes) if plan.sensitive else None
         self.ahead = True
 
-    def adopted(self, key: int, state: State, plan: Plan, left: dict[str, None]) -> None:
+    def adopted(
+        self, key: int, state: State, plan: Plan, left: dict[str, None], vault: ExecutionVault | None = None
+    ) -> None:
         """Make it an execution that was started without an actor and is on disk in this state."""
-        self.key, self.state, self.plan = key, state, plan
+        self.key, self.state, self.plan, self.vault = key, state, plan, vault
         self._left = left or None
         self._tail_events = state.sequence
 
@@ -186,12 +193,12 @@ class Actor:
         worth = self._tail_events >= self._world.settings.sleep_tail_events_min
         if state is None or not worth or state.status.ended or not self.key:
             return None
-        return self._append(state, Batch(), state.sequence, take_snapshot(state))
+        return self._append(state, Batch(), state.sequence, take_snapshot(state, self._world.clock.now()))
 
     def snapshot(self) -> ExecutionAppend | None:
         """A snapshot of the execution as it is; None: it is not loaded."""
-        state = self.state
-        return None if state is None else self._append(state, Batch(), state.sequence, take_snapshot(state))
+        state, now = self.state, self._world.clock.now()
+        return None if state is None else self._append(state, Batch(), state.sequence, take_snapshot(state, now))
 
     # The loop
 
@@ -234,7 +241,7 @@ class Actor:
             letter.refuse(refusal)
 
     def _forget(self) -> None:
-        self.state = None
+        self.state = self.vault = None
         self._left = None
         self._past_events = False
 
@@ -261,6 +268,9 @@ class Actor:
             raise
         if not state.status.ended:
             self.plan = await world.plans.plan(self.ref.tenant, state.definition_id, state.version)
+            if self.plan.sensitive:
+                sealed = sealed_in(encode(cast(Any, state)))
+                self.vault = await load_vault(world.store, record.key, sealed, world.ids.random_bytes)
         self._tail_events, self._tail_bytes = applied, 0
         self.state = state
 
@@ -334,6 +344,8 @@ class Actor:
             self._inbox_waits = True
             raise
         self._page_full = len(rows) == limit
+        if self.vault is not None and (sealed := [one for row in rows for one in sealed_in(row.payload)]):
+            self.vault.add(await self._world.store.secrets(self.key, sealed))
         letters = [self._from_inbox(row) for row in rows]
         letters += self.mailbox.take(limit - len(letters))
         self._alone = max(0, self._alone - len(letters))
@@ -385,8 +397,11 @@ class Actor:
                 batch.consumed.append(letter.inbox_id)
             return
         world = self._world
-        facts = Facts(max(world.clock.now(), state.updated_at), world.ids.chance(), world.delivered(self.key))
-        decision = decide(state, cast(Plan, self.plan), letter.command, facts, world.settings.decisions)
+        now = max(world.clock.now(), state.updated_at)
+        facts = Facts(now, world.ids.chance(), world.delivered(self.key), self.vault)
+        decision = overtaken(letter, state) or decide(
+            state, cast(Plan, self.plan), letter.command, facts, world.settings.decisions
+        )
         if isinstance(decision, Refusal):
             batch.refused = True
             batch.answers.append((letter, decision))
@@ -412,6 +427,8 @@ class Actor:
             batch.event_ids.add(letter.event_id)
         batch.guard = letter.guard or batch.guard
         batch.claims = letter.claims or batch.claims
+        if type(letter.command) is Erase and accepted.events:
+            batch.erases = Erasure(letter.command.letters)
         sequence = state.sequence - len(accepted.events) + 1 if accepted.events else 0
         kept = type(letter.command) is Submit and sequence in state.kept
         batch.answers.append((letter, Reply(sequence=sequence, kept=kept)))
@@ -431,6 +448,8 @@ class Actor:
             self._appended()
         if isinstance(outcome, Committed):
             self.key = outcome.key
+            if self.vault is not None:
+                self.vault.written()
             if batch.cut:
                 self._inbox_waits = True
             return True
@@ -463,7 +482,10 @@ class Actor:
             snapshot=snapshot,
             guard=batch.guard,
             claims=batch.claims,
-            expires_at=expiry(head, self.plan) if batch.events else 0,
+            # An erasure comes after the end, which has said how long the execution is kept.
+            expires_at=expiry(head, self.plan) if batch.events and batch.erases is None else 0,
+            secrets=self.vault.unwritten() if self.vault is not None else None,
+            erases=batch.erases,
         )
 
     def _snapshot_due(self, state: State, batch: Batch) -> Snapshot | None:
@@ -474,9 +496,11 @@ class Actor:
         enough = self._tail_events >= self._world.settings.snapshot_events_min
         if not enough or self._tail_bytes <= self._snapshot_bytes or state.status.ended:
             return None
-        snapshot = take_snapshot(state)
+        snapshot = take_snapshot(state, self._world.clock.now())
         self._tail_events = self._tail_bytes = 0
         self._snapshot_bytes = len(snapshot.data)
+        if self.vault is not None:
+            self.vault.keep(sealed_in(snapshot.data))
         return snapshot
 
     async def _answer(self, batch: Batch) -> None:
@@ -530,6 +554,8 @@ class Actor:
             self.mailbox.put_back([letter for letter in letters if not letter.inbox_id])
             return
         letter = letters[0]
+        if self.plan is not None and self.plan.sensitive:
+            error = _wordless(error)
         refusal = Refusal(Kind.INTERNAL, "EXECUTION_POISONED", f"{type(error).__name__}: {error}")
         known = {"execution": self.ref.execution_id, "command": type(letter.command).__name__}
         log.error("command raised", exc_info=error, extra=known)
@@ -537,6 +563,11 @@ class Actor:
         if letter.inbox_id:
             await self._world.bury(self.ref, self.key, letter.inbox_id, refusal)
             self._inbox_waits = True
+
+
+def _wordless(error: Exception) -> Exception:
+    """An error that says only what kind it is, and where: the words of one that nobody has foreseen may quote values."""
+    return RuntimeError(f"{type(error).__name__}, its words are withheld").with_traceback(error.__traceback__)
 
 
 def _seen(future: asyncio.Future[Any]) -> None:

@@ -13,7 +13,7 @@ from .core.refusals import Kind, Refusal
 from .core.state import State
 from .core.values import encode
 from .mailbox import Letter, Reply
-from .rows import DefinitionGuard, ExecutionRef, Head, LineClaim, Request, StoredEvent
+from .rows import DefinitionGuard, Erasure, ExecutionRef, Head, LineClaim, Request, StoredEvent
 from .writes import Lost, Why
 
 
@@ -26,6 +26,7 @@ class Batch(msgspec.Struct):
     requests: list[Request] = []
     guard: DefinitionGuard | None = None
     claims: tuple[LineClaim, ...] = ()
+    erases: Erasure | None = None
     answers: list[tuple[Letter, Reply | Refusal]] = []
     buried: list[tuple[int, Refusal]] = []
     event_ids: set[str] = set()
@@ -54,6 +55,21 @@ def repeated(letter: Letter, batch: Batch, event_ids: set[str], requests: dict[s
     if letter.event_id and (letter.event_id in event_ids or letter.event_id in batch.event_ids):
         return Reply(duplicate=True)
     return None
+
+
+def overtaken(letter: Letter, state: State) -> Refusal | None:
+    """The answer to a command that was meant for another moment of the execution; None: it may be decided."""
+    expected = letter.expected_sequence
+    if expected is None or expected == state.sequence:
+        return None
+    return Refusal(
+        Kind.RACE,
+        "SEQUENCE_MISMATCH",
+        f"execution {state.execution_id} is at sequence {state.sequence}, not at {expected}",
+        {"sequence": str(state.sequence), "expected_sequence": str(expected)},
+        resource_type="execution",
+        resource=state.execution_id,
+    )
 
 
 def refused_row(letter: Letter, batch: Batch, refusal: Refusal) -> None:
@@ -120,10 +136,13 @@ _START_REASONS = {
 
 
 def expiry(head: Head, plan: Plan | None) -> int:
-    """When an execution that has ended may be pruned by itself; 0: never, or it has not ended."""
+    """When an execution that has ended may be pruned by itself; 0: never, or it has not ended.
+
+    One that was taken over as it had ended is kept as long from then on, however long ago that end was.
+    """
     if not head.ended_at or plan is None or plan.retention is None:
         return 0
-    return head.ended_at + plan.retention
+    return head.updated_at + plan.retention
 
 
 def head_of(state: State) -> Head:

@@ -25,13 +25,22 @@ from .ports import Clock, Ids
 from .replay import seal
 from .rows import DefinitionGuard, ExecutionAppend, ExecutionRef, LineClaim, Request
 from .settings import Settings
+from .vaults import ExecutionVault
 from .writes import Committed, Outcome
 
 
 class Adopt(Protocol):
     """Where states of new executions go: the supervisor."""
 
-    def __call__(self, ref: ExecutionRef, key: int, state: State, plan: Plan, left: dict[str, None]) -> None:
+    def __call__(
+        self,
+        ref: ExecutionRef,
+        key: int,
+        state: State,
+        plan: Plan,
+        left: dict[str, None],
+        vault: ExecutionVault | None = None,
+    ) -> None:
         """A new execution, whose start was just committed, becomes live. It does nothing where it is awake already or
         there is no room. `left`, where it is not empty, is what the CONTINUE row in its inbox stands for."""
         ...
@@ -46,6 +55,8 @@ class Birth:
     plan: Plan
     left: dict[str, None]
     """What the decision was cut before."""
+    vault: ExecutionVault | None = None
+    """Its sensitive values, where its definition knows such."""
 
 
 class Births:
@@ -72,7 +83,8 @@ class Births:
         if claims:
             command = msgspec.structs.replace(command, lines=tuple(claim.line for claim in claims))
         state = State(execution_id=ref.execution_id)
-        facts = Facts(self._clock.now(), self._ids.chance())
+        vault = ExecutionVault(self._ids.random_bytes) if plan.sensitive else None
+        facts = Facts(self._clock.now(), self._ids.chance(), vault=vault)
         decision = decide(state, plan, command, facts, self._settings.decisions)
         if isinstance(decision, Refusal):
             raise Refused(decision)
@@ -89,15 +101,18 @@ class Births:
             guard=guard,
             claims=claims,
             expires_at=expiry(head, plan),
+            secrets=vault.unwritten() if vault is not None else None,
         )
-        return Birth(append, state, plan, decision.left)
+        return Birth(append, state, plan, decision.left, vault)
 
     def adopt(self, birth: Birth, committed: Committed) -> None:
         """Its append is on disk, as `committed` says: the execution goes on from the state at hand.
 
         To be called before anything else can have been committed for it, that is, at once.
         """
-        self._adopt(birth.append.ref, committed.key, birth.state, birth.plan, birth.left)
+        if birth.vault is not None:
+            birth.vault.written()
+        self._adopt(birth.append.ref, committed.key, birth.state, birth.plan, birth.left, birth.vault)
 
 
 async def outcome_of(writing: Awaitable[Outcome], take_over: Callable[[Committed], None]) -> Outcome:

@@ -32,7 +32,7 @@ from .core.values import Value
 from .lifecycle_rows import DefinitionHead, DefinitionVersion, LifecycleChange
 from .ports import Clock
 from .rows import DefinitionGuard
-from .schemas import Validator
+from .schemas import Validator, misfits_of
 from .writes import Committed, Write
 
 _LOG = logging.getLogger("callboard.catalog")
@@ -71,7 +71,8 @@ class CompiledVersion:
     fingerprint: bytes
 
     def input_violations(self, value: Value) -> tuple[Violation, ...]:
-        """Where an input does not fit `input_schema`; empty: it fits."""
+        """Where an input does not fit `input_schema`; empty: it fits. Where the schema has sensitive fields, the
+        messages do not quote the input."""
         return self.validator.violations(value) if self.validator is not None else ()
 
 
@@ -409,7 +410,7 @@ def _compile_stored(stored: DefinitionVersion, definition_id: str) -> CompiledVe
     refusal = _refusal(Kind.INTERNAL, "INTERNAL", message, f"{definition_id}@{stored.version}")
     try:
         definition = msgspec.json.decode(stored.content, type=Definition)
-        compiled = compile_definition(Reading(definition, Node(None)), stored.version)
+        compiled = compile_definition(Reading(definition, Node(None)), stored.version, misfits_of=misfits_of)
         if compiled.plan is not None:
             return executable(definition, compiled.plan, stored.content, stored.fingerprint)
     except Exception as error:
@@ -419,6 +420,7 @@ def _compile_stored(stored: DefinitionVersion, definition_id: str) -> CompiledVe
 
 
 def executable(definition: Definition, plan: Plan, content: bytes, fingerprint: bytes) -> CompiledVersion:
-    """The runnable form of a definition that has a plan and whose schema was checked."""
-    validator = Validator(definition.input_schema) if definition.input_schema is not None else None
+    """The runnable form of a definition that has a plan and whose schemas were checked."""
+    schema, masked = definition.input_schema, plan.seal_input is not None
+    validator = Validator(schema, masked=masked) if schema is not None else None
     return CompiledVersion(plan.definition_id, plan.version, plan, validator, content, fingerprint)

@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import asyncio
+import hashlib
 import heapq
 import itertools
 import random
@@ -130,6 +131,10 @@ class SystemIds:
         """A random number in [0, 1)."""
         return self._chance.random()
 
+    def random_bytes(self, count: int) -> bytes:
+        """From the system's source for secrets."""
+        return secrets.token_bytes(count)
+
 
 class ManualIds:
     """Ids that count up, and a chance that is always the same; for tests."""
@@ -146,3 +151,7 @@ class ManualIds:
     def chance(self) -> float:
         """`next_chance`, which a test may set."""
         return self.next_chance
+
+    def random_bytes(self, count: int) -> bytes:
+        """Bytes that differ from call to call, and are the same in every run."""
+        return hashlib.shake_256(f"{self._prefix}{next(self._count)}".encode()).digest(count)

@@ -25,6 +25,7 @@ from .core import values
 from .core.effects import CloseExecution, CloseTask, OpenTask, RequestCancel
 from .core.refusals import Kind as RefusalKind
 from .core.refusals import Refusal, Refused
+from .core.sealing import ErasedError
 from .deliveries import Deliveries, Observe, TaskSpans
 from .inspection import queue_infos, worker_infos
 from .matching import Matching
@@ -44,12 +45,13 @@ from .tasks import (
     WorkerInfo,
     check_hello,
 )
+from .vaults import SecretsSource, revealed_json
 from .writes import Committed, Write
 
 log = logging.getLogger(__name__)
 
 
-class TaskStore(Protocol):
+class TaskStore(SecretsSource, Protocol):
     """What the dispatcher reads."""
 
     async def open_tasks(self, after: tuple[int, str], limit: int) -> list[TaskRecord]:
@@ -170,7 +172,9 @@ class Dispatcher:
         entry.attempt_timeout = task.attempt_timeout
         entry.trace = task.trace or entry.trace
         if task.input is not UNSET:
-            self._keep(entry, values.encode(cast(Any, task.input)))
+            payload = values.encode(cast(Any, task.input))
+            if values.SEALED_MARK not in payload:  # what is sensitive is opened when it is delivered
+                self._keep(entry, payload)
         self._queue(entry, first=again)
 
     def _close(self, key: int, path: str) -> None:
@@ -268,7 +272,11 @@ class Dispatcher:
     async def load(self, entries: Sequence[Entry]) -> None:
         """Read the inputs of assigned tasks. A task without one fails: its history is damaged."""
         wanted = [(entry.key, entry.scheduled) for entry in entries]
-        for entry, place, event in zip(entries, wanted, await self._store.task_inputs(wanted), strict=True):
+        events = [
+            await self._revealed(entry, event)
+            for entry, event in zip(entries, await self._store.task_inputs(wanted), strict=True)
+        ]
+        for entry, place, event in zip(entries, wanted, events, strict=True):
             if entry.phase is not Phase.ASSIGNED or entry.scheduled != place[1] or entry.input is not None:
                 continue
             if (scheduled := _read(event)) is not None:
@@ -279,6 +287,13 @@ class Dispatcher:
                 log.error("the input of task %s of %s is not in the store", entry.path, entry.ref)
                 self.withdraw(entry)
                 self._deliveries.unreadable(entry)
+
+    async def _revealed(self, entry: Entry, event: bytes | None) -> bytes | None:
+        """The event with its sensitive values in the clear; None: they are not there."""
+        try:
+            return event and await revealed_json(self._store, entry.key, event)
+        except ErasedError:
+            return None
 
     def freed(self, seat: Seat) -> None:
         """The seat may take a task again."""

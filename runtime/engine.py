@@ -32,6 +32,7 @@ from .core.commands import Cancel
 from .core.refusals import Kind, Refusal, Refused
 from .definitions import Definitions
 from .dispatcher import Dispatcher
+from .erasing import Erasing
 from .event_bus import EventBus
 from .event_expansion import EventExpander
 from .executions import Executions, Parts
@@ -130,6 +131,7 @@ class Runtime(Executions):
                 supervisor=self.supervisor,
                 dispatcher=self.dispatcher,
                 feeds=self.feeds,
+                erasing=self.erasing,
                 clock=clock,
                 ids=ids,
                 settings=settings,
@@ -265,9 +267,17 @@ class Runtime(Executions):
         self.history_imports = HistoryImports(self.store, self.forking, self.clock, self.settings)
 
     def _open_retention(self) -> None:
-        """What takes ended executions away."""
+        """What takes ended executions away, or what was sensitive in them."""
         self.retention = Retention(self.store, self.journal, self.jobs, self.clock, self.ids, self.settings)
         self.jobs.register(JobKind.PRUNE, self.retention.run)
+        self.erasing = Erasing(
+            store=self.store,
+            catalog=self.catalog,
+            supervisor=self.supervisor,
+            clock=self.clock,
+            ids=self.ids,
+            settings=self.settings,
+        )
         self.retention_sweeps = RetentionSweeps(self.store, self.journal, self.clock, self.settings)
 
     @classmethod

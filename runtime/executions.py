@@ -32,6 +32,7 @@ from .core.refusals import Kind, Refusal, Refused
 from .core.state import Status
 from .core.values import Value
 from .dispatcher import Dispatcher
+from .erasing import Erasing
 from .feeds import Feeds, HistoryEvent
 from .generations import check_revision
 from .ports import Clock, Ids, Store
@@ -43,6 +44,7 @@ from .requests import (
     check_id,
     check_labels,
     check_length,
+    check_sequence,
     check_size,
     invalid,
 )
@@ -108,6 +110,7 @@ class Parts:
     supervisor: Supervisor
     dispatcher: Dispatcher
     feeds: Feeds
+    erasing: Erasing
     clock: Clock
     ids: Ids
     settings: Settings
@@ -274,10 +277,18 @@ class Executions:
     # Events from outside
 
     async def submit(
-        self, caller: Caller, execution_id: str, name: str, payload: Value = None, event_id: str = ""
+        self,
+        caller: Caller,
+        execution_id: str,
+        name: str,
+        payload: Value = None,
+        event_id: str = "",
+        expected_sequence: int | None = None,
     ) -> Submitted:
-        """Send an event and wait until it has been processed."""
+        """Send an event and wait until it has been processed. With `expected_sequence` only if the execution is at
+        that sequence then; else it raises Refused SEQUENCE_MISMATCH, and nothing has happened."""
         self._check_event(execution_id, name, payload, event_id)
+        check_sequence("expected_sequence", expected_sequence)
         known = event_id or caller.derived_id("event") or self._parts.ids.new()
         reply = await self._parts.supervisor.ask(
             ExecutionRef(caller.tenant, execution_id),
@@ -285,6 +296,7 @@ class Executions:
             context=caller.context,
             event_id=event_id,
             request=caller.remembered(execution_id, self._parts.clock.now(), self._parts.settings),
+            expected_sequence=expected_sequence,
             wants_view=True,
         )
         assert reply.view is not None
@@ -411,7 +423,10 @@ class Executions:
     ) -> Sequence[HistoryEvent]:
         """One page of an execution's events."""
         record = await self._record(caller, execution_id)
-        return await self._parts.feeds.history(record.key, after_sequence, limit, bytes_max)
+        page = await self._parts.feeds.history(record.key, after_sequence, limit, bytes_max)
+        if not page and after_sequence < record.head.sequence:
+            await self._check_there(record)
+        return page
 
     async def watch(
         self, caller: Caller, execution_id: str, after_sequence: int = 0
@@ -420,6 +435,11 @@ class Executions:
         record = await self._record(caller, execution_id)
         async for page in self._parts.feeds.watch(record.ref, record.key, after_sequence):
             yield page
+
+    async def _check_there(self, record: ExecutionRecord) -> None:
+        """Raises Refused EXECUTION_NOT_FOUND where it was deleted: no page is the end of its history then."""
+        if await self._parts.store.execution_by_key(record.key) is None:
+            raise Refused(not_found(record.ref))
 
     # Control
 
@@ -440,18 +460,25 @@ class Executions:
         result: Value = None,
         reason: str = "",
         failure: Failure | None = None,
+        expected_sequence: int | None = None,
     ) -> ExecutionView:
-        """Decide what becomes of a parked step (`path` empty: of the execution's own end)."""
+        """Decide what becomes of a parked step (`path` empty: of the execution's own end); `expected_sequence` as for
+        `submit`."""
         check_size("result", result, self._parts.settings)
-        return await self._control(caller, execution_id, Resolve(path, action, result, reason, failure))
+        command = Resolve(path, action, result, reason, failure)
+        return await self._control(caller, execution_id, command, expected_sequence)
 
-    async def _control(self, caller: Caller, execution_id: str, command: Command) -> ExecutionView:
+    async def _control(
+        self, caller: Caller, execution_id: str, command: Command, expected_sequence: int | None = None
+    ) -> ExecutionView:
         check_id("execution_id", execution_id)
+        check_sequence("expected_sequence", expected_sequence)
         reply = await self._parts.supervisor.ask(
             ExecutionRef(caller.tenant, execution_id),
             command,
             context=caller.context,
             request=caller.remembered(execution_id, self._parts.clock.now(), self._parts.settings),
+            expected_sequence=expected_sequence,
             wants_view=True,
         )
         assert reply.view is not None
@@ -464,7 +491,8 @@ class Executions:
     ) -> Sequence[DeadLetter]:
         """Items that could not be processed, oldest first."""
         limit = min(limit, self._parts.settings.page_items_max)
-        return await self._parts.store.dead_letters(caller.tenant, execution_id, after, limit)
+        letters = await self._parts.store.dead_letters(caller.tenant, execution_id, after, limit)
+        return await self._parts.erasing.redacted(letters)
 
     async def requeue_dead_letter(self, caller: Caller, letter: int) -> None:
         """Put one back into its execution's inbox."""

@@ -36,12 +36,12 @@ class HistoryEvent(msgspec.Struct, frozen=True):
     @property
     def event_type(self) -> str:
         """What it is about."""
-        return ev.category(plain_name(self.stored.name))
+        return ev.category(plain_name(str(self.stored.name)))
 
     @property
     def is_last(self) -> bool:
-        """Whether nothing can follow it."""
-        return plain_name(self.stored.name) in _TERMINAL
+        """Whether nothing happens after it; its execution's sensitive values may still be erased."""
+        return plain_name(str(self.stored.name)) in _TERMINAL
 
 
 class Seats:
@@ -97,11 +97,11 @@ class Feeds:
     ) -> list[HistoryEvent]:
         """One page of events after a sequence; `state` is the execution's after that one, where the caller knows it."""
         limit = min(limit, self._settings.page_items_max)
-        page = await self._store.events(key, after, limit, min(bytes_max, self._settings.page_bytes_max))
-        if page and state is None:
+        if state is None:  # asked for first: of an execution that is deleted now, there is no page without it then
             (before,) = await self._store.before([(key, after + 1)])
             state = before.state
-        return _completed(page, state or "")
+        page = await self._store.events(key, after, limit, min(bytes_max, self._settings.page_bytes_max))
+        return _completed(page, state)
 
     async def watch(self, ref: ExecutionRef, key: int, after: int) -> AsyncIterator[list[HistoryEvent]]:
         """Pages of events as they come, from after a sequence; ends after the execution's last event."""
@@ -116,8 +116,7 @@ class Feeds:
                 if page:
                     after, state = page[-1].stored.sequence, page[-1].to_state
                     yield page
-                    if page[-1].is_last:
-                        return
+                    ended = page[-1].is_last  # what was erased since stands behind it, maybe on another page
                 elif ended:
                     return
                 elif await self._has_ended(ref, key):
@@ -156,12 +155,20 @@ class Feeds:
                 signal.set()
 
 
+def _context(data: bytes) -> dict[str, Any]:
+    """Who caused an event; nobody where that is damaged, so that the events beside it can be seen."""
+    try:
+        return msgspec.json.decode(data, type=dict[str, Any])
+    except (msgspec.MsgspecError, UnicodeDecodeError):
+        return {}
+
+
 def _completed(page: list[StoredEvent], state: str) -> list[HistoryEvent]:
     context: dict[str, Any] = {}
     events: list[HistoryEvent] = []
     for stored in page:
         if stored.context is not None:
-            context = msgspec.json.decode(stored.context, type=dict[str, Any])
+            context = _context(stored.context)
         to_state = stored.to_state if stored.to_state is not None else state
         events.append(
             HistoryEvent(

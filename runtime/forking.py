@@ -23,13 +23,15 @@ from .core.commands import Facts, ForkOrigin
 from .core.forking import Inheritance, decide_fork, open_tasks
 from .core.plan import Plan
 from .core.refusals import Kind, Refusal, Refused
+from .core.sealing import ErasedError
 from .core.state import IllegalTransition, State
-from .core.values import decode
+from .core.values import decode, encode, sealed_in
 from .ports import Clock, Ids, Store
 from .replay import PAGE_BYTES, HistoryDamagedError, read_event, replay, seal
 from .requests import Caller, check_id
 from .rows import DefinitionGuard, ExecutionAppend, ExecutionRecord, ExecutionRef, Request, StoredEvent
 from .settings import Settings
+from .vaults import ExecutionVault, load_vault
 from .views import ExecutionView, state_view
 from .writes import Committed, Lost, Why
 
@@ -114,7 +116,10 @@ class Forking:
         moment = await self._moment(record, request, sequence)
         chosen = request.new_execution_id or caller.derived_id("fork") or self._ids.new()
         return await self.begin(
-            caller, ExecutionRef(caller.tenant, chosen), lambda: self._inherited(caller, record, sequence, moment)
+            caller,
+            ExecutionRef(caller.tenant, chosen),
+            lambda: self._inherited(caller, record, sequence, moment),
+            secrets_of=record.key,
         )
 
     # Which event, and when
@@ -124,6 +129,7 @@ class Forking:
         if request.at_time is not None:
             found = await sequence_at(self._store, record.key, last, request.at_time)
             if not found:
+                await self._check_there(record)
                 raise _out_of_range(record, "it had no event at that time yet")
             return found
         if request.at_sequence is None:
@@ -150,10 +156,17 @@ class Forking:
             inputs = await self._inputs(record.key, open_tasks(state))
             rest = await self._rest(record.key, sequence)
         except HistoryDamagedError as error:
+            await self._check_there(record)
             raise _damaged(str(error)) from error
+        await self._check_there(record)
         origin = ForkOrigin(record.ref.execution_id, sequence, state.hash)
         state.trace = caller.trace or state.trace
         return Inheritance(origin, state, inputs, rest, moment)
+
+    async def _check_there(self, record: ExecutionRecord) -> None:
+        """Raises Refused EXECUTION_NOT_FOUND where it was deleted: then what was read of it may not be all."""
+        if await self._store.execution_by_key(record.key) is None:
+            raise Refused(not_found(record.ref))
 
     async def _inputs(self, key: int, wanted: dict[str, int]) -> dict[str, Any]:
         paths, found, size = list(wanted), dict[str, Any](), 0
@@ -208,13 +221,20 @@ class Forking:
             raise Refused(request_reused(caller.request_id))
         return await self._look(ExecutionRef(caller.tenant, stored.identity))
 
-    async def begin(self, caller: Caller, ref: ExecutionRef, load: Load) -> ExecutionView:
-        """Commit a new execution with what it inherits. Raises Refused, as for `fork`."""
+    async def begin(
+        self, caller: Caller, ref: ExecutionRef, load: Load, *, defined: bool = True, secrets_of: int = 0
+    ) -> ExecutionView:
+        """Commit a new execution with what it inherits. Raises Refused, as for `fork`.
+
+        Not `defined`: it has ended, and what is stored here under the number of its version is not what it ran.
+        `secrets_of`: the key of the execution whose sensitive values it takes over; 0: nobody here has them.
+        """
         remembered = caller.remembered(ref.execution_id, self._clock.now(), self._settings)
         for _ in range(TRIES_MAX):
             inheritance = await load()
-            plan, guard = await self._runs(ref.tenant, inheritance.state)
-            outcome = await self._commit(caller, ref, inheritance, plan, guard, remembered)
+            plan, guard = await self._runs(ref.tenant, inheritance.state) if defined else (None, None)
+            vault = await self._vault(inheritance, plan, secrets_of)
+            outcome = await self._commit(caller, ref, inheritance, plan, guard, remembered, vault)
             if isinstance(outcome, ExecutionView):
                 return outcome
             if outcome.why is Why.DUPLICATE_REQUEST and outcome.stored is not None:
@@ -226,10 +246,14 @@ class Forking:
         raise Refused(Refusal(Kind.RACE, "LOST_RACE", "the definition keeps changing; try again"))
 
     async def _runs(self, tenant: str, state: State) -> tuple[Plan | None, DefinitionGuard | None]:
-        """The plan of one that goes on, and that its definition has not changed since it was looked at."""
-        if state.status.ended:
-            return None, None
+        """The plan of one that goes on, and that its definition has not changed since it was looked at. Of one that has
+        ended the plan only says how long it is kept, and need not be there."""
         definition_id, version = state.definition_id, state.version
+        if state.status.ended:
+            try:
+                return await self._catalog.plan(tenant, definition_id, version), None
+            except Refused:
+                return None, None
         head = await self._store.definition(tenant, definition_id)
         if head is not None and head.state == "DELETING":
             raise _gone(
@@ -245,6 +269,19 @@ class Forking:
         plan = await self._catalog.plan(tenant, definition_id, version)
         return plan, DefinitionGuard(definition_id, head.revision)
 
+    async def _vault(self, inheritance: Inheritance, plan: Plan | None, secrets_of: int) -> ExecutionVault | None:
+        """The sensitive values that it goes on with, under a key of its own, so that they are erased by themselves. One
+        that has ended needs none. Raises Refused SENSITIVE_VALUES_ERASED where it needs some that are gone."""
+        if plan is None or not plan.sensitive or inheritance.state.status.ended:
+            return None
+        needed = [inheritance.state, dict(inheritance.inputs), list(inheritance.rest)]
+        commitments = sealed_in(encode(cast(Any, needed)))
+        try:
+            origin = await load_vault(self._store, secrets_of, commitments, self._ids.random_bytes)
+            return origin.copied(commitments)
+        except ErasedError:
+            raise _without_values(inheritance.origin.execution_id) from None
+
     async def _commit(
         self,
         caller: Caller,
@@ -253,9 +290,10 @@ class Forking:
         plan: Plan | None,
         guard: DefinitionGuard | None,
         remembered: Request | None,
+        vault: ExecutionVault | None,
     ) -> ExecutionView | Lost:
         state = State(execution_id=ref.execution_id)
-        facts = Facts(self._clock.now(), self._ids.chance())
+        facts = Facts(self._clock.now(), self._ids.chance(), vault=vault)
         try:
             decided = decide_fork(state, plan, inheritance, facts, self._settings.decisions)
         except IllegalTransition as error:
@@ -274,13 +312,16 @@ class Forking:
             requests=(remembered,) if remembered is not None else (),
             guard=guard,
             expires_at=expiry(head, plan),
+            secrets=vault.unwritten() if vault is not None else None,
         )
         begun: list[ExecutionView] = []
 
         def take_over(committed: Committed) -> None:
             begun.append(state_view(state, ref, committed.key))
+            if vault is not None:
+                vault.written()
             if not state.status.ended:
-                self._adopt(ref, committed.key, state, cast(Plan, plan), decided.left)
+                self._adopt(ref, committed.key, state, cast(Plan, plan), decided.left, vault)
 
         outcome = await outcome_of(self._journal.write(append), take_over)
         return outcome if isinstance(outcome, Lost) else begun[0]
@@ -315,6 +356,15 @@ def _out_of_range(record: ExecutionRecord, message: str) -> Refused:
 
 def _damaged(message: str) -> Refused:
     return Refused(Refusal(Kind.INTERNAL, "HISTORY_DAMAGED", message))
+
+
+def _without_values(name: str) -> Refused:
+    message = (
+        f"execution {name} would go on with sensitive values that are not here: they were erased, or it was imported, "
+        "and exports do not hold them"
+    )
+    refusal = Refusal(Kind.STATE, "SENSITIVE_VALUES_ERASED", message, resource_type="execution", resource=name)
+    return Refused(refusal)
 
 
 def _gone(reason: str, kind: Kind, message: str, resource: str) -> Refused:

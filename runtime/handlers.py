@@ -16,7 +16,7 @@ from functools import partial
 from typing import Any, Final, Protocol, TypeGuard, TypeVar, cast
 
 from .core.failures import CANCELLED, Failure
-from .core.values import INT64_MAX, INT64_MIN, OPAQUE_KEY, Value, ValueRefused, check_value
+from .core.values import INT64_MAX, INT64_MIN, OPAQUE_KEY, SEALED_KEY, Value, ValueRefused, check_value
 
 INPUT_MISMATCH: Final = "InputMismatch"
 """Type of the failure of a task whose input does not fit its handler's parameters."""
@@ -212,7 +212,7 @@ def _is_plain(value: object) -> TypeGuard[dict[str, Any]]:
     if type(value) is not dict:
         return False
     members = cast(dict[object, object], value)
-    if len(members) > _PLAIN_MEMBERS_MAX or OPAQUE_KEY in members:
+    if len(members) > _PLAIN_MEMBERS_MAX or OPAQUE_KEY in members or SEALED_KEY in members:
         return False
     for key, item in members.items():
         if type(key) is not str or not key.isascii():

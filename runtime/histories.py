@@ -8,6 +8,8 @@ on request is the state that is there already.
 from __future__ import annotations
 
 import asyncio
+from collections.abc import AsyncGenerator
+from contextlib import asynccontextmanager
 from typing import Any, Protocol, cast
 
 import msgspec
@@ -20,8 +22,9 @@ from .core.refusals import Kind, Refusal, Refused
 from .core.state import State
 from .core.values import canonical, encode
 from .feeds import HistoryEvent
+from .forking import sequence_at
 from .ports import Clock, Store
-from .replay import HistoryDamagedError, advance, apply, begin, read_snapshot, replay
+from .replay import HistoryDamagedError, advance, apply, begin, replay
 from .requests import Caller, check_id
 from .rows import ExecutionAppend, ExecutionRecord, ExecutionRef, Snapshot
 from .settings import Settings
@@ -132,11 +135,9 @@ class Histories:
     async def past(self, caller: Caller, execution_id: str, moment: Moment, full: bool = False) -> ExecutionView:
         """An execution as it was. Raises Refused: EXECUTION_NOT_FOUND, SEQUENCE_OUT_OF_RANGE, HISTORY_DAMAGED."""
         record = await self._record(caller, execution_id)
-        until = await self._sequence(record, moment)
-        try:
+        async with self._stays(record):
+            until = await self._sequence(record, moment)
             state, _ = await replay(self._store, record.ref, record.key, until=until)
-        except HistoryDamagedError as error:
-            raise _damaged(error) from error
         return await self._full(state, record) if full else state_view(state, record.ref, record.key)
 
     async def replay(
@@ -151,13 +152,11 @@ class Histories:
         """Rebuild an execution beside the live one, and say what each event changed where `steps` ask for it. Raises
         Refused as `past` does."""
         record = await self._record(caller, execution_id)
-        try:
+        async with self._stays(record):
             if steps is not None and steps.after:
                 return await self._next_steps(record, use_snapshots, steps)
             until = await self._sequence(record, moment)
             return await self._replay(record, until, use_snapshots, steps)
-        except HistoryDamagedError as error:
-            raise _damaged(error) from error
 
     async def _replay(self, record: ExecutionRecord, until: int, use_snapshots: bool, steps: Steps | None) -> Replayed:
         state, snapshot, skipped = await begin(self._store, record.ref, record.key, until, use_snapshots)
@@ -168,6 +167,8 @@ class Histories:
         return Replayed(view, state_text(state), snapshot, begun_at, until, skipped, taken)
 
     async def _next_steps(self, record: ExecutionRecord, use_snapshots: bool, steps: Steps) -> Replayed:
+        if steps.until > record.head.sequence:  # another execution has the id since the page before
+            raise _out_of_range(f"sequence {steps.until}", record)
         state = (await begin(self._store, record.ref, record.key, steps.after, use_snapshots)).state
         await advance(self._store, record.key, state, steps.after)
         taken = await self._steps(record, state, steps.until, steps.limit)
@@ -211,26 +212,33 @@ class Histories:
         """The last event of a moment."""
         last = record.head.sequence
         if moment.time is not None:
-            return await self._sequence_at(record, moment.time)
+            found = await sequence_at(self._store, record.key, last, moment.time)
+            if not found:
+                raise _out_of_range("the time", record)
+            return found
         if moment.sequence is None:
             return last
         if not 1 <= moment.sequence <= last:
             raise _out_of_range(f"sequence {moment.sequence}", record)
         return moment.sequence
 
-    async def _sequence_at(self, record: ExecutionRecord, time: int) -> int:
-        start = await self._store.stored_events(record.key, 0, 1, 1)
-        if not start or time < start[0].created_at:
-            raise _out_of_range("the time", record)
-        first, behind = 1, record.head.sequence + 1
-        while behind - first > 1:
-            middle = (first + behind) // 2
-            page = await self._store.stored_events(record.key, middle - 1, 1, 1)
-            if page and page[0].created_at <= time:
-                first = middle
-            else:
-                behind = middle
-        return first
+    @asynccontextmanager
+    async def _stays(self, record: ExecutionRecord) -> AsyncGenerator[None]:
+        """What is read within is of a history that is whole, and what is missing of it is damage. Raises Refused:
+        HISTORY_DAMAGED, or EXECUTION_NOT_FOUND where the execution was deleted meanwhile."""
+        try:
+            yield
+        except HistoryDamagedError as error:
+            await self._check_there(record)
+            raise _damaged(error) from error
+        except Refused:
+            await self._check_there(record)
+            raise
+        await self._check_there(record)
+
+    async def _check_there(self, record: ExecutionRecord) -> None:
+        if await self._store.execution_by_key(record.key) is None:
+            raise Refused(not_found(record.ref))
 
     async def _record(self, caller: Caller, execution_id: str) -> ExecutionRecord:
         check_id("execution_id", execution_id)
@@ -275,8 +283,7 @@ class Histories:
 
     async def _newest(self, record: ExecutionRecord) -> Snapshot | None:
         """The newest good snapshot."""
-        snapshots = await self._store.snapshots(record.key)
-        return next((snapshot for snapshot in snapshots if read_snapshot(snapshot) is not None), None)
+        return (await begin(self._store, record.ref, record.key, until=None, use_snapshots=True)).snapshot
 
     async def _repeated(self, caller: Caller) -> bool:
         """Whether the same request was carried out before; raises Refused REQUEST_ID_REUSED."""

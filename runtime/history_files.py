@@ -121,7 +121,7 @@ async def export(source: ExportSource, store_id: str, ref: ExecutionRef, at: int
         if not page:
             raise Refused(not_found(ref))
         for stored in page:
-            piece += msgspec.json.encode(_line_of(header, stored)) + b"\n"
+            piece += _written(header, stored)
             while len(piece) >= PIECE_BYTES:
                 whole = bytes(piece[:PIECE_BYTES])
                 del piece[:PIECE_BYTES]
@@ -148,6 +148,16 @@ async def _header(source: ExportSource, store_id: str, record: ExecutionRecord, 
         head.hash.hex(),
         format_timestamp(at),
     )
+
+
+def _written(header: HistoryHeader, stored: StoredEvent) -> bytes:
+    """A line. Raises Refused HISTORY_DAMAGED where the row holds what is no event; a wrong hash is the reader's to
+    find."""
+    try:
+        return msgspec.json.encode(_line_of(header, stored)) + b"\n"
+    except (AttributeError, TypeError, ValueError, OverflowError) as error:
+        message = f"event {stored.sequence} cannot be written: {error}; verify says more"
+        raise Refused(Refusal(Kind.INTERNAL, "HISTORY_DAMAGED", message, {"sequence": str(stored.sequence)})) from error
 
 
 def _line_of(header: HistoryHeader, stored: StoredEvent) -> HistoryLine:

@@ -1,7 +1,7 @@
 """Taking in an exported execution: it begins here as it was there, with a history of its own that says so.
 
-An ended one stays ended. Another goes on by itself, and for that its definition has to be stored here with the very
-content it ran with: the version is found by its fingerprint, and may have another number.
+The content of its definition is looked for here by its fingerprint, and may have another number. An ended one stays
+ended, and if the content is here, is kept as long as that says. Another goes on by itself, which takes the content.
 """
 
 from __future__ import annotations
@@ -45,12 +45,12 @@ class HistoryImports:
         check_id("execution_id", chosen)
         if (earlier := await self._forking.earlier(caller)) is not None:
             return earlier
-        version = brought.header.version if brought.ended else await self._version(caller.tenant, brought)
+        found = await self._version(caller.tenant, brought)
 
         async def load() -> Inheritance:
-            return self._inherited(brought, version)
+            return self._inherited(brought, found or brought.header.version)
 
-        return await self._forking.begin(caller, ExecutionRef(caller.tenant, chosen), load)
+        return await self._forking.begin(caller, ExecutionRef(caller.tenant, chosen), load, defined=bool(found))
 
     def _inherited(self, brought: Brought, version: int) -> Inheritance:
         header, state = brought.header, read_snapshot(brought.snapshot)
@@ -62,11 +62,20 @@ class HistoryImports:
         return Inheritance(origin, state, inputs, moment=self._clock.now())
 
     async def _version(self, tenant: str, brought: Brought) -> int:
-        """The number that the definition's content has here."""
-        header = brought.header
-        wanted, definition_id = bytes.fromhex(header.fingerprint), header.definition_id
+        """The number that the definition's content has here; 0: none, and it is not needed. Raises Refused."""
+        definition_id = brought.header.definition_id
+        if found := await self._number(tenant, brought):
+            return found
+        if brought.ended:
+            return 0
         if await self._store.definition(tenant, definition_id) is None:
             raise _not_here("DEFINITION_NOT_FOUND", brought, f"there is no definition {definition_id!r} here")
+        what = f"no version of definition {definition_id!r} here has the content that it ran with"
+        raise _not_here("VERSION_NOT_FOUND", brought, what)
+
+    async def _number(self, tenant: str, brought: Brought) -> int:
+        header = brought.header
+        wanted, definition_id = bytes.fromhex(header.fingerprint), header.definition_id
         same = await self._store.definition_version(tenant, definition_id, header.version)
         if wanted and same is not None and same.fingerprint == wanted:
             return same.version
@@ -76,8 +85,7 @@ class HistoryImports:
                 if stored.fingerprint == wanted:
                     return stored.version
             below = page[-1].version
-        what = f"no version of definition {definition_id!r} here has the content that it ran with"
-        raise _not_here("VERSION_NOT_FOUND", brought, what)
+        return 0
 
 
 def _not_here(reason: str, brought: Brought, what: str) -> Refused:

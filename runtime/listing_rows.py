@@ -12,7 +12,8 @@ from .rows import ExecutionRecord
 
 
 class Order(enum.Enum):
-    """What a listing goes by. None of it changes while an execution lives, so pages stay put under writes."""
+    """What a listing goes by. But for UPDATED none of it changes while an execution lives, so pages stay put under
+    writes."""
 
     CREATED = "created_at"
     """As they were accepted."""
@@ -20,11 +21,15 @@ class Order(enum.Enum):
     """As they ended; those that have not are left out."""
     ID = "execution_id"
     """By the code points of their ids."""
+    UPDATED = "updated_at"
+    """As they changed last. Every step moves one, and none comes twice: what changes while the rest is listed may be
+    left out, and is the newest of a new listing. No index stands in this order, for each step would pay for it: each
+    page looks at all that may match."""
 
 
 Position: TypeAlias = tuple[int | str, ...]
-"""A place in a listing, of a row or between two: CREATED (key), ENDED (ended_at, key), ID (execution id).
-Empty: before the first."""
+"""A place in a listing, of a row or between two: CREATED (key), ENDED (ended_at, key), ID (execution id), UPDATED
+(updated_at, key, and the last change there was when the listing began). Empty: before the first."""
 
 
 class ListQuery(msgspec.Struct, frozen=True):
@@ -37,7 +42,8 @@ class ListQuery(msgspec.Struct, frozen=True):
     after: Position = ()
     limit: int = 100
     examined_max: int = 0
-    """Rows to look at where an index does not tell which match: then the page ends early. 0: any number."""
+    """Rows to look at where an index does not tell which match: then the page ends early, or is refused where its order
+    needs all of them. 0: any number."""
 
 
 class ListPage(msgspec.Struct, frozen=True):
@@ -46,6 +52,8 @@ class ListPage(msgspec.Struct, frozen=True):
     records: list[ExecutionRecord]
     after: Position
     """Where to go on; empty: there is nothing behind. Fewer records than asked for, even none, may have one."""
+    too_many: bool = False
+    """The order needs more rows to be looked at than may be: nothing is listed."""
 
 
 LABEL_GROUPS: Final = "labels."
@@ -75,7 +83,7 @@ class CountSlice(msgspec.Struct, frozen=True):
 
 
 def position_of(record: ExecutionRecord, order: Order) -> Position:
-    """A row's place."""
+    """A row's place; for UPDATED without when the listing began."""
     match order:
         case Order.CREATED:
             return (record.key,)
@@ -83,3 +91,5 @@ def position_of(record: ExecutionRecord, order: Order) -> Position:
             return (record.head.ended_at, record.key)
         case Order.ID:
             return (record.ref.execution_id,)
+        case Order.UPDATED:
+            return (record.head.updated_at, record.key)

@@ -22,7 +22,8 @@ from .settings import Settings
 from .views import ExecutionView, basic_view
 
 PAGE_ROWS_EXAMINED_MAX: Final = 10_000
-"""Rows that one page looks at where no index tells which match."""
+"""Rows that one page looks at where no index tells which match; in the order of the last change, where none stands in
+it."""
 SLICE_ROWS_EXAMINED_MAX: Final = 20_000
 """Rows of one slice of a count; other readings come between two slices."""
 COUNT_GROUPS_MAX: Final = 10_000
@@ -60,7 +61,8 @@ class Listings:
     async def page(
         self, caller: Caller, filter_text: str = "", page_size: int = 0, page_token: str = "", order_by: str = ""
     ) -> Page:
-        """One page of executions, without their payloads."""
+        """One page of executions, without their payloads. Raises Refused LIMIT_EXCEEDED where the order is that of the
+        last change and the filter chooses too many."""
         if page_size < 0:
             raise invalid("page_size", "is below 0")
         order, descending = parse_order(order_by)
@@ -77,7 +79,12 @@ class Listings:
             examined_max=PAGE_ROWS_EXAMINED_MAX,
         )
         found = await self._store.listed(query)
-        after = position_of(found.records[limit - 1], order) if len(found.records) > limit else found.after
+        if found.too_many:
+            raise Refused(_too_many_to_order(order))
+        after = found.after
+        if len(found.records) > limit:
+            place = position_of(found.records[limit - 1], order)
+            after = (*place, *found.after[len(place) :])
         views = [basic_view(record) for record in found.records[:limit]]
         return Page(views, self._tokens.make(scope, msgspec.json.encode(after).decode()) if after else "")
 
@@ -103,30 +110,33 @@ class Listings:
 
 
 def parse_order(text: str) -> tuple[Order, bool]:
-    """What to go by and whether downwards. Raises Refused: INVALID_FILTER; UNSUPPORTED for what every step moves."""
+    """What to go by and whether downwards. Raises Refused: INVALID_FILTER."""
     words = text.split()
     if not words:
         return Order.CREATED, True
     field, *rest = words
-    if field in {order.value for order in Order} and rest in ([], ["desc"], ["asc"]):
+    known = [order.value for order in Order]
+    if field in known and rest in ([], ["desc"], ["asc"]):
         return Order(field), rest == ["desc"]
-    known = ", ".join(order.value for order in Order)
-    if field == "updated_at":
-        message = f"executions move in the order of updated_at while they are listed; there are {known}"
-        violations = (Violation("order_by", message, "UNSUPPORTED_FEATURE"),)
-        raise Refused(Refusal(Kind.UNSUPPORTED, "UNSUPPORTED", message, {"field": "order_by"}, violations))
-    message = f"order_by is one of {known}, with desc for the reverse, not {text!r}"
+    message = f"order_by is one of {', '.join(known)}, with desc for the reverse, not {text!r}"
     raise Refused(
         Refusal(Kind.INVALID, "INVALID_FILTER", message, violations=(Violation("order_by", message, "INVALID_FILTER"),))
     )
 
 
+def _too_many_to_order(order: Order) -> Refusal:
+    message = (
+        f"in the order of {order.value} a page looks at all executions that the filter may choose, at most "
+        f"{PAGE_ROWS_EXAMINED_MAX}, and there are more; narrow the filter, or order by {Order.CREATED.value}"
+    )
+    return _too_much("order_by", message, "ordered_rows_max", PAGE_ROWS_EXAMINED_MAX)
+
+
 def _too_many_groups() -> Refusal:
     message = f"there are more than {COUNT_GROUPS_MAX} groups; narrow the filter"
-    return Refusal(
-        Kind.INVALID,
-        "LIMIT_EXCEEDED",
-        message,
-        {"limit": "count_groups_max", "value": str(COUNT_GROUPS_MAX)},
-        (Violation("group_by", message, "LIMIT_EXCEEDED"),),
-    )
+    return _too_much("group_by", message, "count_groups_max", COUNT_GROUPS_MAX)
+
+
+def _too_much(field: str, message: str, limit: str, value: int) -> Refusal:
+    violations = (Violation(field, message, "LIMIT_EXCEEDED"),)
+    return Refusal(Kind.INVALID, "LIMIT_EXCEEDED", message, {"limit": limit, "value": str(value)}, violations)

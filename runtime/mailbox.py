@@ -40,6 +40,8 @@ class Letter(msgspec.Struct, eq=False):
     """JSON of {user, trace, request}: who caused it."""
     event_id: str = ""
     request: Request | None = None
+    expected_sequence: int | None = None
+    """The sequence that the execution has to be at when it is decided; None: any."""
     guard: DefinitionGuard | None = None
     claims: tuple[LineClaim, ...] = ()
     """A start's places in lines."""

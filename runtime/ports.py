@@ -23,6 +23,8 @@ from .rows import (
     ExecutionRef,
     InboxRow,
     Request,
+    SealedValue,
+    Secrets,
     Snapshot,
     StoredEvent,
     StoreInfo,
@@ -78,8 +80,12 @@ class Store(Protocol):
         do not stand in the way of others."""
         ...
 
+    async def snapshot(self, key: int, until: int | None = None) -> Snapshot | None:
+        """The newest kept snapshot at or before a sequence (None: of all), or None."""
+        ...
+
     async def snapshots(self, key: int) -> list[Snapshot]:
-        """The kept snapshots, newest first."""
+        """The kept snapshots, newest first; core/thinning.py says which are kept."""
         ...
 
     async def known_events(self, key: int, event_ids: Sequence[str]) -> set[str]:
@@ -248,6 +254,16 @@ class Store(Protocol):
         """Subscriptions by id, after this one."""
         ...
 
+    # Sensitive values
+
+    async def secrets(self, key: int, commitments: Sequence[str]) -> Secrets:
+        """An execution's key, and those of its sensitive values that are stored, among these."""
+        ...
+
+    async def sealed_values(self, key: int, after: str, limit: int) -> list[SealedValue]:
+        """All sensitive values of an execution, by commitment, after this one."""
+        ...
+
     # Retention
 
     async def expired(self, query: ExpiredQuery) -> list[Expired]:
@@ -313,4 +329,8 @@ class Ids(Protocol):
 
     def chance(self) -> float:
         """A random number in [0, 1)."""
+        ...
+
+    def random_bytes(self, count: int) -> bytes:
+        """So many random bytes, fit for keys."""
         ...

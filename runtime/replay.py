@@ -19,7 +19,7 @@ from .core.failures import TIMEOUT, WORKER_LOST
 from .core.history import event_hash
 from .core.state import State
 from .core.upcasts import UPCASTS, plain_name, stored_name, upcast
-from .core.values import OPAQUE_KEY, encode, revive
+from .core.values import MARK, encode, revive
 from .rows import ExecutionRef, Snapshot, StoredEvent
 
 SNAPSHOT_FORMAT = 1
@@ -28,7 +28,6 @@ PAGE_BYTES = 4 * 1024 * 1024
 SLICE_EVENTS = 250
 """How many events are applied before others have their turn."""
 
-_MARK = OPAQUE_KEY.encode()
 _EVENT_DECODERS: Mapping[str, msgspec.json.Decoder[ev.Event]] = {
     name: msgspec.json.Decoder(kind) for name, kind in ev.TYPES.items()
 }
@@ -51,8 +50,8 @@ class HistorySource(Protocol):
         """Events after a sequence."""
         ...
 
-    async def snapshots(self, key: int) -> list[Snapshot]:
-        """Kept snapshots, newest first."""
+    async def snapshot(self, key: int, until: int | None = None) -> Snapshot | None:
+        """The newest kept snapshot at or before a sequence (None: of all)."""
         ...
 
 
@@ -62,10 +61,10 @@ def read_event(stored: StoredEvent) -> ev.Event:
     try:
         if decoder is None:
             return _read_shape(stored)
-        if _MARK in stored.payload:
+        if MARK in stored.payload:
             return msgspec.convert(revive(msgspec.json.decode(stored.payload)), ev.TYPES[stored.name])
         return decoder.decode(stored.payload)
-    except (msgspec.MsgspecError, UnicodeDecodeError, ValueError) as error:
+    except (msgspec.MsgspecError, TypeError, ValueError) as error:
         raise HistoryDamagedError(f"event {stored.sequence}: {error}", stored.sequence) from error
 
 
@@ -105,21 +104,21 @@ def seal(state: State, accepted: Accepted, at: int, context: bytes, tenant: str)
     return sealed
 
 
-def take_snapshot(state: State) -> Snapshot:
-    """The state, encoded with its check."""
+def take_snapshot(state: State, at: int = 0) -> Snapshot:
+    """The state, encoded with its check; `at` is when, where anybody will want to know."""
     data = encode(cast(Any, state))
-    return Snapshot(state.sequence, SNAPSHOT_FORMAT, data, hashlib.sha256(data).digest())
+    return Snapshot(state.sequence, SNAPSHOT_FORMAT, data, hashlib.sha256(data).digest(), at)
 
 
 def read_snapshot(snapshot: Snapshot) -> State | None:
     """The state in a snapshot; None when it is damaged or of another format."""
-    if snapshot.format != SNAPSHOT_FORMAT or hashlib.sha256(snapshot.data).digest() != snapshot.check:
-        return None
     try:
-        if _MARK in snapshot.data:
+        if snapshot.format != SNAPSHOT_FORMAT or hashlib.sha256(snapshot.data).digest() != snapshot.check:
+            return None
+        if MARK in snapshot.data:
             return msgspec.convert(revive(msgspec.json.decode(snapshot.data)), State, strict=False)
         return _STATE_DECODER.decode(snapshot.data)
-    except msgspec.MsgspecError:
+    except (msgspec.MsgspecError, TypeError):  # a damaged file may hold anything in place of bytes
         return None
 
 
@@ -138,12 +137,11 @@ async def begin(
 ) -> Beginning:
     """The newest good snapshot at or before a sequence (None: the newest), else the state before the first event."""
     skipped: list[Snapshot] = []
-    for snapshot in await source.snapshots(key) if use_snapshots else ():
-        if until is not None and snapshot.sequence > until:
-            continue
+    while use_snapshots and (snapshot := await source.snapshot(key, until)) is not None:
         if (kept := read_snapshot(snapshot)) is not None:
             return Beginning(kept, snapshot, tuple(skipped))
         skipped.append(snapshot)
+        until = snapshot.sequence - 1
     return Beginning(State(execution_id=ref.execution_id), None, tuple(skipped))
 
 
@@ -178,6 +176,8 @@ async def replay(
     on_damaged: Callable[[Snapshot], None] = lambda _: None,
 ) -> tuple[State, int]:
     """The state at a sequence (None: now), and how many events had to be applied for it. Raises HistoryDamagedError."""
+    if until is not None and until < 1:
+        raise HistoryDamagedError(f"the execution records {until} as its last event", 1)
     beginning = await begin(source, ref, key, until, use_snapshots)
     for snapshot in beginning.skipped:
         on_damaged(snapshot)

@@ -105,6 +105,12 @@ def check_length(field: str, value: str) -> None:
         raise invalid(field, f"has {len(value)} characters; at most {ID_CHARS_MAX}")
 
 
+def check_sequence(field: str, value: int | None) -> None:
+    """A place in a history, where there is one: they begin with 1."""
+    if value is not None and value < 1:
+        raise invalid(field, f"is {value}; sequences begin with 1")
+
+
 def check_size(field: str, value: Value, settings: Settings) -> bytes:
     """The encoded payload, if it is within `payload_bytes_max`."""
     data = value.data if isinstance(value, Opaque) else encode(value)

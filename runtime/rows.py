@@ -75,6 +75,8 @@ class Snapshot(msgspec.Struct, frozen=True):
     data: bytes
     check: bytes
     """SHA-256 of `data`: one that does not match is passed over."""
+    created_at: int = 0
+    """When it was made; 0: not known, as an older version of the program has stored it."""
 
 
 class Request(msgspec.Struct, frozen=True):
@@ -87,6 +89,23 @@ class Request(msgspec.Struct, frozen=True):
     identity: str
     """What the first call made or acted upon (an execution id, `definition@version`, ...)."""
     expires_at: int
+
+
+class SealedValue(msgspec.Struct, frozen=True):
+    """A sensitive value of one execution, as it lies in the erasable side table."""
+
+    commitment: str
+    """What the events hold in its place (core/values.py: Sealed); unique within the execution."""
+    ciphertext: bytes
+
+
+class Secrets(msgspec.Struct, frozen=True):
+    """Sensitive values of one execution, and the key that opens them."""
+
+    key: bytes = b""
+    """The execution's own key. To be written: empty where it is stored already. Read: empty where there is none, as
+    nothing was ever sealed, or it was erased."""
+    values: tuple[SealedValue, ...] = ()
 
 
 class LineClaim(msgspec.Struct, frozen=True):
@@ -126,6 +145,17 @@ class ExecutionAppend(msgspec.Struct, frozen=True):
     """Of a new execution. Lost: LINE_TAKEN, LINE_EMPTY, LINE_FULL."""
     expires_at: int = 0
     """Of an execution that ends with it: when it may be pruned by itself; 0: never."""
+    secrets: Secrets | None = None
+    """Sensitive values that its events hold the commitments of."""
+    erases: Erasure | None = None
+    """It erases the execution's key and sensitive values, for good; those of the same append are not even written."""
+
+
+class Erasure(msgspec.Struct, frozen=True):
+    """What goes with an execution's sensitive values."""
+
+    letters: tuple[tuple[int, bytes], ...] = ()
+    """Dead letters of the execution by id, with the payloads that take the place of theirs."""
 
 
 class DefinitionGuard(msgspec.Struct, frozen=True):

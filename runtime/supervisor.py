@@ -35,6 +35,7 @@ from .rows import (
 from .settings import Settings
 from .suspects import Suspects
 from .telemetry import Telemetry
+from .vaults import ExecutionVault
 from .views import ExecutionView
 from .writes import Committed, Write
 
@@ -112,12 +113,13 @@ class Supervisor:
         context: bytes = b"{}",
         event_id: str = "",
         request: Request | None = None,
+        expected_sequence: int | None = None,
         wants_view: bool = False,
     ) -> asyncio.Future[Reply]:
         """Put a command into the mailbox of its execution; the future holds the reply after the commit, or raises
         Refused."""
         future: asyncio.Future[Reply] = self._loop.create_future()
-        letter = Letter(command, future, context, event_id, request, wants_view=wants_view)
+        letter = Letter(command, future, context, event_id, request, expected_sequence, wants_view=wants_view)
         if self._telemetry is not None:
             self._telemetry.route(ref, letter, future)
         actor = self._touch(ref) or self._admit(Actor(ref, self._world))
@@ -155,13 +157,21 @@ class Supervisor:
             actor.offer(letter)
         return future
 
-    def adopt(self, ref: ExecutionRef, key: int, state: State, plan: Plan, left: dict[str, None]) -> None:
+    def adopt(
+        self,
+        ref: ExecutionRef,
+        key: int,
+        state: State,
+        plan: Plan,
+        left: dict[str, None],
+        vault: ExecutionVault | None = None,
+    ) -> None:
         """Take in a new execution whose start was just committed without an actor; `left` is what a cut decision has
         still to look at. It stays asleep where there is no room, and one that is awake already is not touched."""
         if ref not in self._actors and not state.status.ended:
             actor = self._admit(Actor(ref, self._world))
             if actor is not None:
-                actor.adopted(key, state, plan, left)
+                actor.adopted(key, state, plan, left, vault)
         if left:
             self.inbox_waits(ref)
 

@@ -88,8 +88,16 @@ class _Origin(msgspec.Struct, frozen=True):
     """Letters for the command (causes.py)."""
 
 
-_origin_of: Final = msgspec.json.Decoder(_Origin).decode
+_DECODER: Final = msgspec.json.Decoder(_Origin)
 _NOBODY: Final = _Origin()
+
+
+def _origin_of(context: bytes) -> _Origin:
+    """Nobody where it is damaged: one event must not end the feed of its tenant."""
+    try:
+        return _DECODER.decode(context)
+    except (msgspec.MsgspecError, UnicodeDecodeError):
+        return _NOBODY
 
 
 class _After(NamedTuple):
@@ -208,10 +216,14 @@ class TenantFeeds:
             min(bytes_max, self._settings.page_bytes_max),
         )
         self._check(tenant, after, page.pruned)
-        events = await self._completed(page.events) if page.events else []
+        before, gone = await self._before(page.events)
+        found_events = page.events
+        if gone:
+            self._check(tenant, after, (await self._store.feed_bounds(tenant)).pruned)
+            found_events = [found for found in page.events if found.key not in gone]
         matching = [
             FeedEvent(found.execution_id, event)
-            for found, event in zip(page.events, events, strict=True)
+            for found, event in zip(found_events, self._completed(found_events, before), strict=True)
             if wanted.matches(_facts(found, event))
         ]
         return FeedPage(matching, Position(page.position, after.pruned), page.end)
@@ -234,9 +246,8 @@ class TenantFeeds:
         """Where a reader stands that was at the end of the feed there, and whose bell has not rung since."""
         return max(tenant_position, self._latest)
 
-    async def _completed(self, page: list[TenantEvent]) -> list[HistoryEvent]:
+    def _completed(self, page: list[TenantEvent], after: dict[int, _After]) -> list[HistoryEvent]:
         """With what is stored once for several events: the state before, and who caused it."""
-        after = await self._before(page)
         events: list[HistoryEvent] = []
         for found in page:
             stored, (state, origin) = found.stored, after[found.key]
@@ -251,8 +262,9 @@ class TenantFeeds:
             self._remember(place, after[place[0]])
         return events
 
-    async def _before(self, page: list[TenantEvent]) -> dict[int, _After]:
-        """What holds before the first event of each execution in the page."""
+    async def _before(self, page: list[TenantEvent]) -> tuple[dict[int, _After], set[int]]:
+        """What holds before the first event of each execution in the page; the keys of those that were deleted since
+        it was read, of which nobody can say it any more."""
         found: dict[int, _After] = {}
         missing: list[tuple[int, int]] = []
         for event in page:
@@ -263,9 +275,13 @@ class TenantFeeds:
             found[event.key] = known or _After("", _NOBODY)
             if known is None:
                 missing.append((event.key, sequence))
+        gone: set[int] = set()
         for (key, _), before in zip(missing, await self._store.before(missing) if missing else (), strict=True):
             found[key] = _After(before.state, _origin_of(before.context) if before.context is not None else _NOBODY)
-        return found
+            # The first event of every execution has a context.
+            if before.context is None and await self._store.execution_by_key(key) is None:
+                gone.add(key)
+        return found, gone
 
     def _remember(self, place: tuple[int, int], after: _After) -> None:
         self._known[place] = after
@@ -306,5 +322,5 @@ class Reader:
 
 
 def _facts(found: TenantEvent, event: HistoryEvent) -> EventFacts:
-    name = event.stored.name
+    name = str(event.stored.name)  # in a damaged row it may be none
     return EventFacts(name, ev.category(name), found.execution_id, found.definition_id, event.to_state, event.user_id)

@@ -1,4 +1,5 @@
-"""Checking a stored execution: its chain, its head, and that a replay from zero is what snapshots and memory say.
+"""Checking a stored execution: its chain, its head, that a replay from zero is what snapshots and memory say, and that
+its sensitive values are there until they are erased.
 
 Rules
 - It reads page by page as the events are stored, holds one state and what is wrong, and lets others have their turn.
@@ -21,6 +22,7 @@ from .core.state import State
 from .core.values import encode
 from .replay import PAGE_BYTES, PAGE_EVENTS, HistoryDamagedError, apply, read_snapshot
 from .rows import ExecutionRecord, ExecutionRef, Head, Snapshot, StoredEvent
+from .value_checks import SealedValues, ValueChecks
 
 PROBLEMS_MAX = 1_000
 """Problems of one execution that are told; the others are not."""
@@ -40,11 +42,15 @@ class Verification(msgspec.Struct, frozen=True):
     head_hash: bytes
 
 
-class StoredHistories(Protocol):
+class StoredHistories(SealedValues, Protocol):
     """What is read (part of the Store port)."""
 
     async def execution(self, ref: ExecutionRef) -> ExecutionRecord | None:
         """By tenant and id."""
+        ...
+
+    async def execution_by_key(self, key: int) -> ExecutionRecord | None:
+        """The row itself."""
         ...
 
     async def stored_events(self, key: int, after: int, limit: int, bytes_max: int) -> list[StoredEvent]:
@@ -80,8 +86,11 @@ class _Check:
         """The replayed state; None: the events so far cannot be replayed."""
         self._snapshots: dict[int, Snapshot] = {}
         """By sequence: those not met yet."""
+        self._values = ValueChecks(store, record.key)
         self._problems: list[Problem] = []
         self._checked = 0
+        self._after = 0
+        """The sequence up to which the events were read."""
 
     async def run(self) -> Verification:
         """Everything, in order."""
@@ -94,10 +103,14 @@ class _Check:
         await self._read_to_the_end()
         self._tell(self._chain.settle())
         self._check_head(self._record.head)
+        await self._check_name()
         for snapshot in self._snapshots.values():
             if snapshot.sequence > self._chain.sequence:
                 self._snapshot_problem(snapshot, f"is behind the last event, {self._chain.sequence}")
+            elif self._state is not None:
+                self._snapshot_problem(snapshot, "is at no event")
         await self._check_live()
+        await self._check_values()
         head = self._record.head
         problems = sorted(self._problems, key=lambda problem: problem.sequence)
         return Verification(tuple(problems), self._checked, len(snapshots), head.sequence, head.hash)
@@ -107,15 +120,24 @@ class _Check:
         while True:
             while page := await self._page():
                 await self._take(page)
-            record = await self._store.execution(self._record.ref)
-            if record is None or record.key != self._record.key:
-                raise Refused(not_found(self._record.ref))
+            record = await self._there()
             grown, self._record = record.head.sequence > self._record.head.sequence, record
             if not grown or record.head.sequence <= self._chain.sequence:
                 return
 
+    async def _there(self) -> ExecutionRecord:
+        """The execution as it is stored now. Raises Refused EXECUTION_NOT_FOUND where it was deleted, also if another
+        one has its id since: what was read of it says nothing then."""
+        record = await self._store.execution(self._record.ref)
+        if record is None or record.key != self._record.key:
+            raise Refused(not_found(self._record.ref))
+        return record
+
     async def _page(self, limit: int = PAGE_EVENTS) -> list[StoredEvent]:
-        return await self._store.stored_events(self._record.key, self._chain.sequence, limit, PAGE_BYTES)
+        page = await self._store.stored_events(self._record.key, self._after, limit, PAGE_BYTES)
+        if page:  # a damaged number must not lead back
+            self._after = max(self._after + len(page), page[-1].sequence)
+        return page
 
     async def _take(self, page: Sequence[StoredEvent]) -> None:
         for start in range(0, len(page), SLICE_EVENTS):
@@ -127,6 +149,7 @@ class _Check:
                 elif self._state is not None:
                     self._apply(self._state, event)
             await asyncio.sleep(0)
+        await self._values.take(page)
         self._checked += len(page)
 
     def _apply(self, state: State, event: StoredEvent) -> None:
@@ -136,6 +159,8 @@ class _Check:
             self._tell([Problem(ProblemKind.EVENT, event.sequence, str(error))])
             self._state = None
             return
+        if event.sequence == 1:
+            self._values.expected = not state.status.ended
         snapshot = self._snapshots.pop(event.sequence, None)
         if snapshot is not None and _encoded(read_snapshot(snapshot)) != _encoded(state):
             self._snapshot_problem(snapshot, "is not the state that a replay gives")
@@ -153,6 +178,14 @@ class _Check:
         elif self._state is not None and (wrong := _unlike(head, head_of(self._state))):
             self._head_problem(head.sequence, f"what is listed of the execution is not what its events say: {wrong}")
 
+    async def _check_name(self) -> None:
+        """An index leads to the row; what stands in the row itself is what listings show."""
+        row = await self._store.execution_by_key(self._record.key)
+        if row is None or row.ref != self._record.ref:
+            await self._there()
+            known = "is not there" if row is None else f"is that of {row.ref.execution_id!r} of {row.ref.tenant!r}"
+            self._head_problem(self._record.head.sequence, f"the row of the execution {known}")
+
     async def _check_live(self) -> None:
         """Compare what is in memory; it may have gone on since, and then the events up to there are read first."""
         live = await self._awake(self._record.ref)
@@ -163,8 +196,18 @@ class _Check:
             await self._take(page)
         self._tell(self._chain.settle())
         if self._differs(at, remembered):
+            await self._there()
             message = f"the live state, at {at}, is not the state that a replay gives"
             self._tell([Problem(ProblemKind.LIVE_STATE, at, message)])
+
+    async def _check_values(self) -> None:
+        """They may have been erased since the last event was read, or the whole execution deleted."""
+        found = await self._values.settle()
+        if found:
+            await self._there()
+            await self._values.take(await self._page())
+            found = await self._values.settle() if self._values.erased else found
+        self._tell(found)
 
     def _differs(self, at: int, remembered: bytes) -> bool:
         """Whether the live state is another one. Where events are missing or wrong, that has been told."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Final
 
 import msgspec
 from msgspec import UNSET
@@ -11,7 +11,10 @@ from .core.commands import KEY_LINE, ForkOrigin, Origin
 from .core.failures import Failure
 from .core.plan import Plan
 from .core.state import Run, State, Status, StepState
-from .rows import ExecutionRecord, ExecutionRef
+from .rows import ExecutionRecord, ExecutionRef, Head
+
+_INT32_MAX: Final = 2**31 - 1
+_LABELS: Final = msgspec.json.Decoder(dict[str, str])
 
 
 class IncidentView(msgspec.Struct, frozen=True):
@@ -79,6 +82,8 @@ class ExecutionView(msgspec.Struct, frozen=True):
     """Of its last event."""
     fork: ForkOrigin | None = None
     """What it was forked or imported from; not known in listings."""
+    erased_at: int = 0
+    """When its sensitive values were erased; not known in listings."""
     incidents: tuple[IncidentView, ...] = ()
     open_steps: tuple[OpenStep, ...] = ()
 
@@ -95,18 +100,35 @@ def basic_view(record: ExecutionRecord) -> ExecutionView:
         ref=record.ref,
         key=record.key,
         definition_id=head.definition_id,
-        version=head.version,
-        status=Status(head.status),
+        version=head.version if head.version <= _INT32_MAX else -1,
+        status=_status(head),
         state=head.state,
         sequence=head.sequence,
-        labels=msgspec.json.decode(head.labels, type=dict[str, str]),
+        labels=_labels(head),
         created_at=head.started_at,
         started_at=0 if head.status == Status.PENDING else head.started_at,
         updated_at=head.updated_at,
         ended_at=head.ended_at,
-        incident_count=head.incidents,
+        incident_count=head.incidents if head.incidents <= _INT32_MAX else -1,
         hash=head.hash,
     )
+
+
+def _status(head: Head) -> Status:
+    """One that a flipped bit has made of another is told by its end. `verify` says what it should be, and must be able
+    to list it."""
+    try:
+        return Status(head.status)
+    except ValueError:
+        return Status.FAILED if head.ended_at else Status.RUNNING
+
+
+def _labels(head: Head) -> dict[str, str]:
+    """None where they are damaged."""
+    try:
+        return _LABELS.decode(head.labels)
+    except (msgspec.MsgspecError, UnicodeDecodeError):
+        return {}
 
 
 def state_view(state: State, ref: ExecutionRef, key: int) -> ExecutionView:
@@ -134,6 +156,7 @@ def state_view(state: State, ref: ExecutionRef, key: int) -> ExecutionView:
         behind=state.behind,
         origin=state.origin,
         fork=state.fork,
+        erased_at=state.erased_at,
         hash=state.hash,
         incidents=tuple(IncidentView(path, one.since, one.failure) for path, one in state.incidents.items()),
     )

@@ -1,6 +1,8 @@
 """What all messages share: payloads, failures, times. Generated messages stop here and in the codecs beside it.
 
 Payloads are read under the strict rules of `core/values.py`, exactly once, and measured against `payload_bytes_max`.
+Sensitive values leave as `[redacted]`: every value that is shown goes through `payload_of` or `payload_of_json`. What
+workers get holds them in the clear already, as the dispatcher has opened them.
 """
 
 from __future__ import annotations
@@ -12,7 +14,16 @@ from google.protobuf.timestamp_pb2 import Timestamp
 
 from callboard.runtime.core.failures import Failure
 from callboard.runtime.core.refusals import Kind, Refusal, Refused, Violation
-from callboard.runtime.core.values import OPAQUE_KEY, Opaque, Value, ValueRefused, decode, encode, parse_json
+from callboard.runtime.core.values import (
+    OPAQUE_KEY,
+    Opaque,
+    Value,
+    ValueRefused,
+    decode,
+    encode,
+    parse_json,
+    redacted_json,
+)
 from callboard.v1 import failure_pb2, payload_pb2
 
 CAUSES_MAX: Final = 16
@@ -66,17 +77,17 @@ def refused_value(error: ValueRefused, field: str) -> Refused:
 
 
 def payload_of(value: Value) -> payload_pb2.Payload:
-    """The payload of a value."""
+    """The payload of a value as people see it."""
     if type(value) is Opaque:
         return payload_pb2.Payload(content_type=value.content_type, data=value.data)
-    return payload_pb2.Payload(json=encode(value).decode())
+    return payload_pb2.Payload(json=redacted_json(encode(value)).decode())
 
 
 def payload_of_json(data: bytes) -> payload_pb2.Payload:
-    """The payload of a value as it is stored."""
+    """The same of a value as it is stored."""
     if data.startswith(_OPAQUE_START):
         return payload_of(decode(data))
-    return payload_pb2.Payload(json=data.decode())
+    return payload_pb2.Payload(json=redacted_json(data).decode())
 
 
 def read_failure(failure: failure_pb2.Failure, bytes_max: int) -> Failure:

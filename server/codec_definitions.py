@@ -50,7 +50,8 @@ def _spelled(field: FieldDescriptor) -> str:
 
 def _plain(field: FieldDescriptor, value: Any) -> Any:
     if field.message_type is not None and field.message_type.GetOptions().map_entry:
-        return dict(value)
+        inner = field.message_type.fields_by_name["value"]
+        return {key: _single(inner, item) for key, item in value.items()}
     if field.is_repeated:
         return [_single(field, item) for item in value]
     return _single(field, value)

@@ -17,7 +17,7 @@ from callboard.runtime.views import ExecutionView, IncidentView, OpenStep
 from callboard.v1 import execution_control_pb2 as control_pb2
 from callboard.v1 import execution_service_pb2 as service_pb2
 from callboard.v1 import executions_pb2 as pb2
-from callboard.v1 import history_pb2
+from callboard.v1 import history_pb2, payload_pb2
 
 from .codec import (
     failure_of,
@@ -89,6 +89,11 @@ def start_of(request: service_pb2.StartExecutionRequest, payload_bytes_max: int)
     )
 
 
+def expected_of(request: Any) -> int | None:
+    """The sequence that the execution has to be at; None: any."""
+    return request.expected_sequence if request.HasField("expected_sequence") else None
+
+
 def execution_of(view: ExecutionView, full: bool = False) -> pb2.Execution:
     """An execution as it is shown."""
     message = pb2.Execution(
@@ -112,6 +117,7 @@ def execution_of(view: ExecutionView, full: bool = False) -> pb2.Execution:
         fork=None if view.fork is None else _fork(view.fork),
         unique_key=view.unique_key,
         waits_for_execution_id=view.behind if view.status is Status.PENDING else "",
+        erased_at=timestamp_of(view.erased_at),
     )
     if full:
         _fill(message, view)
@@ -201,6 +207,29 @@ def fitted(message: pb2.Execution, frame_bytes_max: int) -> pb2.Execution:
 
 def event_of(event: HistoryEvent, tenant: str, execution_id: str) -> history_pb2.WorkflowEvent:
     """An event as it is shown."""
+    try:
+        return _event(event, tenant, execution_id)
+    except (msgspec.MsgspecError, TypeError, ValueError, AttributeError):
+        return _damaged_event(event, tenant, execution_id)
+
+
+def _damaged_event(event: HistoryEvent, tenant: str, execution_id: str) -> history_pb2.WorkflowEvent:
+    """So much as can be shown of one whose row is damaged, so that those beside it can be seen; `verify` names it."""
+    stored = event.stored
+    return history_pb2.WorkflowEvent(
+        event_id=f"{execution_id}/{stored.sequence}",
+        tenant=tenant,
+        execution_id=execution_id,
+        sequence=stored.sequence,
+        event_name=str(stored.name),
+        from_state=str(event.from_state),
+        to_state=str(event.to_state),
+        user_id=event.user_id,
+        payload=payload_pb2.Payload(content_type="application/octet-stream", data=bytes(stored.payload)),
+    )
+
+
+def _event(event: HistoryEvent, tenant: str, execution_id: str) -> history_pb2.WorkflowEvent:
     stored = event.stored
     name, payload = shown(stored.name, stored.payload)
     if len(payload) > SHOWN_STATE_BYTES_MAX and name == "ExecutionForked":

@@ -2,20 +2,21 @@
 
 from __future__ import annotations
 
+import hashlib
 from typing import Any, Final
 
 import msgspec
 
 from callboard.runtime.core.chain import Problem, ProblemKind
-from callboard.runtime.core.differences import Change
-from callboard.runtime.core.values import canonical
+from callboard.runtime.core.differences import Change, sealed_places
+from callboard.runtime.core.values import SEALED_MARK, canonical
 from callboard.runtime.histories import Moment, Replayed, Step
 from callboard.runtime.rows import Snapshot
 from callboard.runtime.verification import Verification
 from callboard.v1 import execution_service_pb2 as pb2
 from callboard.v1 import executions_pb2, payload_pb2
 
-from .codec import payload_of_json
+from .codec import payload_of_json, timestamp_of
 from .codec_executions import event_of
 from .requests import Faults, moment_us
 
@@ -23,6 +24,7 @@ _KINDS: Final[dict[ProblemKind, Any]] = {
     kind: pb2.VerifyProblemKind.Value(f"VERIFY_PROBLEM_KIND_{kind.value}") for kind in ProblemKind
 }
 _SEQUENCES: Final = ("at_sequence", "until_sequence")
+_MARK_BYTES: Final = 8
 
 
 def moment_of(request: Any) -> Moment:
@@ -42,8 +44,13 @@ def moment_of(request: Any) -> Moment:
 
 
 def snapshot_of(snapshot: Snapshot) -> executions_pb2.Snapshot:
-    """A snapshot as it is shown; when it was made is not stored."""
-    return executions_pb2.Snapshot(sequence=snapshot.sequence, format=snapshot.format, size_bytes=len(snapshot.data))
+    """A snapshot as it is shown."""
+    return executions_pb2.Snapshot(
+        sequence=snapshot.sequence,
+        created_at=timestamp_of(snapshot.created_at),
+        format=snapshot.format,
+        size_bytes=len(snapshot.data),
+    )
 
 
 def steps_of(replayed: Replayed, tenant: str, execution_id: str) -> list[pb2.ReplayStep]:
@@ -63,6 +70,18 @@ def _change(change: Change) -> pb2.StateChange:
 
 def _value(value: Any) -> payload_pb2.Payload | None:
     return None if value is msgspec.UNSET else payload_of_json(canonical(value))
+
+
+def sensitive_places_of(state: bytes) -> list[pb2.SensitivePlace]:
+    """Where sensitive values stand in the JSON of a state, with what tells one from another."""
+    if SEALED_MARK not in state:
+        return []
+    places = sealed_places(msgspec.json.decode(state))
+    return [pb2.SensitivePlace(pointer=pointer, mark=_mark(commitment)) for pointer, commitment in places]
+
+
+def _mark(commitment: str) -> bytes:
+    return hashlib.sha256(f"mark:{commitment}".encode()).digest()[:_MARK_BYTES]
 
 
 def verification_of(verification: Verification) -> pb2.VerifyExecutionResponse:

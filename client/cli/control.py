@@ -8,7 +8,7 @@ import click
 
 from ..execution_models import Execution
 from .output import compact
-from .session import JsonValue, Session, connected, fail
+from .session import JsonValue, Session, connected, expected_option, fail
 
 if TYPE_CHECKING:
     from ..client import Client
@@ -48,6 +48,7 @@ async def terminate(client: Client, session: Session, execution_id: str, reason:
 @click.option("--error-type", default="", help="With fail: the type of the failure; the last one where not given.")
 @click.option("--error-message", default="", help="With fail: its message.")
 @_REASON
+@expected_option
 @connected
 async def resolve(
     client: Client,
@@ -59,6 +60,7 @@ async def resolve(
     error_type: str,
     error_message: str,
     reason: str,
+    expected_sequence: int | None,
 ) -> None:
     """Decide about a step that cannot go on by itself. Without STEP: the execution's own output or end."""
     if result is not None and action != "complete":
@@ -75,6 +77,7 @@ async def resolve(
         result=result,
         failure=failure,
         reason=reason,
+        expected_sequence=expected_sequence,
     )
     _report(session, execution)
 

@@ -10,7 +10,7 @@ import click
 from ..execution_models import Emitted, Event
 from ..feed_models import EventBatch
 from .output import compact
-from .session import JsonValue, Session, connected, fail
+from .session import JsonValue, Session, connected, expected_option, fail
 
 if TYPE_CHECKING:
     from ..client import Client
@@ -29,10 +29,21 @@ _AFTER = click.option("--after", type=click.IntRange(min=0), default=0, metavar=
 @_EVENT
 @_PAYLOAD
 @_EVENT_ID
+@expected_option
 @connected
-async def submit(client: Client, session: Session, execution_id: str, event: str, payload: Any, event_id: str) -> None:
+async def submit(
+    client: Client,
+    session: Session,
+    execution_id: str,
+    event: str,
+    payload: Any,
+    event_id: str,
+    expected_sequence: int | None,
+) -> None:
     """Hand an event to an execution; answered when it is processed."""
-    submitted = await client.submit(execution_id, event, payload, event_id=event_id)
+    submitted = await client.submit(
+        execution_id, event, payload, event_id=event_id, expected_sequence=expected_sequence
+    )
     if session.output.as_json:
         session.output.document(submitted)
         return

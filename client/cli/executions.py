@@ -155,6 +155,7 @@ def show(session: Session, execution: Execution) -> None:
             ("from", _taken_from(execution)),
             ("accepted" if waits else "started", output.moment(execution.started_at or execution.created_at)),
             ("ended", output.moment(execution.ended_at)),
+            ("erased", output.moment(execution.erased_at)),
             ("input", "" if execution.input is None else compact(execution.input)),
             ("output", "" if execution.output is None else compact(execution.output)),
             ("error", str(execution.error or "")),

@@ -40,6 +40,7 @@ _COMMANDS = {
         "subscriptions",
     ),
     "prune": ("retention", "Delete ended executions, with their histories.", "prune"),
+    "erase": ("retention", "Erase the sensitive values of an ended execution.", "erase"),
     "jobs": ("jobs", "List the work in the background that calls began.", "jobs"),
     "dead-letters": ("control", "List what was accepted and could not be processed.", "dead_letters"),
     "backup": ("backup", "Copy the whole store to a file, while the server goes on.", "backup"),

@@ -9,11 +9,11 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from ..history_models import Replay, ReplayStep, StateChange, Verification
+from ..history_models import Replay, ReplayStep, Snapshot, StateChange, Verification
 from .events import event_line
 from .executions import show
 from .session import REFUSED, Moment, Session, connected, fail
-from .state_changes import change_line, changes
+from .state_changes import change_line, changes, hidden_changes
 
 if TYPE_CHECKING:
     from ..client import Client
@@ -65,9 +65,14 @@ async def _show_steps(session: Session, steps: AsyncIterator[ReplayStep]) -> Non
     session.output.say("")
 
 
+def _snapshot(session: Session, snapshot: Snapshot) -> str:
+    made = f", made {session.output.moment(snapshot.created_at)}" if snapshot.created_at else ""
+    return f"the snapshot at {snapshot.sequence}{made}"
+
+
 def _show_replay(session: Session, replayed: Replay) -> None:
     show(session, replayed.execution)
-    begun = f"the snapshot at {replayed.snapshot.sequence}" if replayed.snapshot else "zero"
+    begun = _snapshot(session, replayed.snapshot) if replayed.snapshot else "zero"
     session.output.facts(
         [
             ("sequence", replayed.execution.sequence),
@@ -96,21 +101,23 @@ async def diff(
         fail("--from and --to are for one execution")
     if not other_id and first is None:
         fail("give another execution, or --from")
-    before = await _state(client, execution_id, first)
-    after = await _state(client, other_id or execution_id, last)
+    before = await _replayed(client, execution_id, first)
+    after = await _replayed(client, other_id or execution_id, last)
     hidden = _ITS_OWN if other_id else frozenset[str]()
-    found = [change for change in changes(before, after) if change.pointer not in hidden]
+    found = [change for change in changes(before.state, after.state) if change.pointer not in hidden]
+    if not other_id:  # of two executions nobody can tell whether sensitive values are equal
+        found += hidden_changes(before.sensitive, after.sensitive)
     if session.output.as_json:
         session.output.document(found)
     else:
         _show_changes(session, found)
 
 
-async def _state(client: Client, execution_id: str, sequence: int | None) -> Any:
+async def _replayed(client: Client, execution_id: str, sequence: int | None) -> Replay:
     replayed = await client.replay(execution_id, until_sequence=sequence)
     if replayed.state is None:
         raise click.ClickException(f"the state of {execution_id} is larger than one answer may be")
-    return replayed.state
+    return replayed
 
 
 def _show_changes(session: Session, found: list[StateChange]) -> None:
@@ -141,6 +148,10 @@ async def verify(client: Client, session: Session, execution_id: str, everything
     return 0 if verification.valid else REFUSED
 
 
+_UNREADABLE = frozenset({"HISTORY_DAMAGED", "INTERNAL", "INVALID_REQUEST"})
+"""Why one execution cannot be checked while others can: the file is damaged where it lies, or where its id stands."""
+
+
 async def _verify_all(client: Client, session: Session) -> int:
     from ..errors import CallboardError  # noqa: PLC0415 - grpc is slow to import, and help does not need it
 
@@ -152,7 +163,11 @@ async def _verify_all(client: Client, session: Session) -> int:
             except CallboardError as error:
                 if error.reason == "EXECUTION_NOT_FOUND":  # deleted since it was listed
                     continue
-                raise
+                if error.reason not in _UNREADABLE:
+                    raise
+                executions, damaged = executions + 1, damaged + 1
+                click.echo(f"{execution.id}: cannot be checked: {error}", err=True)
+                continue
             executions, events = executions + 1, events + verification.events_checked
             damaged += not verification.valid
             if session.output.as_json:

@@ -1,4 +1,4 @@
-"""The command that deletes ended executions."""
+"""The commands that delete ended executions, or erase what was sensitive in them."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from .session import Length, Moment, Session, asks, confirm, connected, fail, wa
 
 if TYPE_CHECKING:
     from ..client import Client
+    from ..execution_models import Execution
 
 
 @click.command()
@@ -98,3 +99,32 @@ async def _one(client: Client, session: Session, execution_id: str, yes: bool) -
     else:
         session.output.say(f"{execution_id} is deleted")
     return 0
+
+
+@click.command()
+@click.argument("execution_id", metavar="EXEC")
+@click.option("--reason", default="", metavar="TEXT", help="Why; it stays in the history.")
+@click.option("--yes", "-y", is_flag=True, help="Do not ask.")
+@connected
+async def erase(client: Client, session: Session, execution_id: str, reason: str, yes: bool) -> None:
+    """Erase the sensitive values of an ended execution, for good.
+
+    Everything else of it stays, and its history still verifies; where the values were, it has shown [redacted] all
+    along. It cannot be forked any more from a moment before its end.
+
+    \b
+    callboard erase o-1 --reason "request 4711 of the customer"
+    """
+    if asks() and not yes:
+        confirm(f"Erase the sensitive values of execution {execution_id}? Nothing brings them back.")
+    execution = await client.erase(execution_id, reason=reason)
+    if session.output.as_json:
+        session.output.document(execution)
+    else:
+        session.output.say(_erased(session, execution))
+
+
+def _erased(session: Session, execution: Execution) -> str:
+    if execution.erased_at is None:
+        return f"{execution.id}: no sensitive values"
+    return f"{execution.id}: sensitive values erased {session.output.moment(execution.erased_at)}"

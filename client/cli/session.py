@@ -166,6 +166,16 @@ def wait_option(help_: str) -> Callable[[Command], Command]:
     )
 
 
+def expected_option(command: Command) -> Command:
+    """The option `--expected-sequence`."""
+    return click.option(
+        "--expected-sequence",
+        type=click.IntRange(min=1),
+        metavar="SEQUENCE",
+        help="Only if the execution is still at this sequence; else nothing happens (SEQUENCE_MISMATCH, exit code 1).",
+    )(command)
+
+
 def asks() -> bool:
     """Whether there is a person to ask. Programs have said what they want."""
     return sys.stdin.isatty()

@@ -1,12 +1,13 @@
 """What differs between two states, and how that is shown."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any, TypeGuard
 
 from ..history_models import StateChange
 from .output import compact
 
 _SHOWN_CHARACTERS_MAX = 80
+_REDACTED = "[redacted]"
 
 
 def changes(before: Any, after: Any, pointer: str = "") -> Iterator[StateChange]:
@@ -17,6 +18,13 @@ def changes(before: Any, after: Any, pointer: str = "") -> Iterator[StateChange]
         yield from _members(_numbered(before), _numbered(after), pointer)
     elif before != after or type(before) is not type(after):
         yield StateChange(pointer, before, after)
+
+
+def hidden_changes(before: Mapping[str, str], after: Mapping[str, str]) -> Iterator[StateChange]:
+    """The places at which there is a sensitive value before and after, and another one."""
+    for pointer, mark in after.items():
+        if before.get(pointer, mark) != mark:
+            yield StateChange(pointer, _REDACTED, _REDACTED)
 
 
 def _is_object(value: object) -> TypeGuard[dict[str, Any]]:

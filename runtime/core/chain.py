@@ -30,6 +30,8 @@ class ProblemKind(enum.StrEnum):
     """A snapshot is not the state that a replay gives."""
     LIVE_STATE = "LIVE_STATE"
     """The live state is not the state that a replay gives."""
+    SEALED_VALUE = "SEALED_VALUE"
+    """A sensitive value that an event names is not there, or not the one that the event binds."""
 
 
 class Problem(msgspec.Struct, frozen=True):

@@ -9,6 +9,7 @@ from typing import Any, TypeAlias, Union
 import msgspec
 
 from .failures import Failure
+from .sealing import Vault
 
 KEY_LINE = "key:"
 """What the name of the line of a unique key begins with."""
@@ -147,6 +148,14 @@ class Resolve(msgspec.Struct, frozen=True):
     """FAIL: the failure to fail with, caused by the one that parked it; None: that one itself."""
 
 
+class Erase(msgspec.Struct, frozen=True):
+    """Erase its sensitive values; it must have ended."""
+
+    reason: str = ""
+    letters: tuple[tuple[int, bytes], ...] = ()
+    """Its dead letters with sensitive payloads, by number: what takes the place of these."""
+
+
 class Proceed(msgspec.Struct, frozen=True):
     """Go on with a decision that was cut at `turn_events_max`."""
 
@@ -167,6 +176,7 @@ Command: TypeAlias = Union[  # noqa: UP007 - a closed list reads best one a line
     Cancel,
     Terminate,
     Resolve,
+    Erase,
     Proceed,
 ]
 
@@ -180,3 +190,5 @@ class Facts(msgspec.Struct, frozen=True):
     """A random number in [0, 1) for jitter."""
     delivered: Container[str] = frozenset[str]()
     """Paths of the tasks of this execution that are (or may be) in a worker's hands."""
+    vault: Vault | None = None
+    """Its sensitive values; None: its definition knows none."""

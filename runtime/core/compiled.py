@@ -8,14 +8,15 @@ import re
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Sequence
 from functools import lru_cache
-from typing import Final, NamedTuple, TypeAlias, cast
+from typing import Any, Final, NamedTuple, TypeAlias, cast
 
 import msgspec
 
 from . import cel_engine, cel_names
 from .cel_names import Reference
 from .durations import format_timestamp, to_datetime
-from .values import Opaque, Value
+from .sealing import ErasedError, Tainted, Unsealing, opened
+from .values import Opaque, Sealed, Value
 
 EXPRESSION_CHARS_MAX: Final = 10_000
 PROGRAMS_MAX: Final = 4096
@@ -122,11 +123,23 @@ def compile_expression(source: str, names: Names) -> Expression:
 
 def evaluate_bool(expression: Expression, lookup: Lookup) -> bool:
     """For `when`, `filter`, `until`: anything but true or false is an `ExpressionError`."""
-    value = expression.evaluate(lookup)
+    value: object = expression.evaluate(lookup)
     if isinstance(value, bool):
         return value
+    if isinstance(lookup, Unsealing):
+        value = reveal(value, lookup, expression.source)[0]
+        if isinstance(value, bool):
+            return value
     found = "null" if value is None else type(value).__name__
     raise ExpressionError(f"the condition is {found}, not true or false", expression.source)
+
+
+def reveal(value: object, lookup: Unsealing, source: str) -> tuple[Any, bool]:
+    """A value in the clear, and whether there is anything sensitive in it; raises `ExpressionError`."""
+    try:
+        return opened(value, lookup.vault)
+    except ErasedError:
+        raise ExpressionError("needs a sensitive value that is not there any more", source) from None
 
 
 def compile_part(text: str, start: int, end: int, names: Names) -> Expression:
@@ -235,8 +248,21 @@ class _Path(Expression):
         for key in self._keys:
             value = _step_down(value, key)
         if value is MISSING:
-            raise self._failure(lookup)
+            return cast(Value, self._inside(lookup))
         return format_timestamp(cast(int, value)) if self._root == "now" else cast(Value, value)
+
+    def _inside(self, lookup: Lookup) -> object:
+        """What there is inside of a sensitive value; raises `ExpressionError`."""
+        if not isinstance(lookup, Unsealing):
+            raise self._failure(lookup)
+        value, sensitive = lookup(self._root, self._step), False
+        for key in self._keys:
+            if type(value) is Sealed:
+                value, sensitive = reveal(value, lookup, self.source)
+            value = _step_down(value, key)
+        if sensitive and value is not MISSING:
+            return Tainted(cast(Value, value))
+        raise self._failure(lookup)
 
     def _failure(self, lookup: Lookup) -> ExpressionError:
         value = lookup(self._root, self._step)
@@ -324,10 +350,21 @@ class _Cel(Expression):
             value = lookup(root, "")
             if value is not MISSING:
                 data[root] = to_datetime(cast(int, value)) if root == "now" else self._part(value, need, root)
+        if isinstance(lookup, Unsealing):
+            plain, sensitive = reveal(data, lookup, self.source)
+            if sensitive:
+                return cast(Value, self._tainted(plain))
         try:
             return self._run(data)
         except cel_engine.CelFailure as failure:
             raise self._failure(str(failure), data) from None
+
+    def _tainted(self, data: dict[str, object]) -> object:
+        try:
+            return Tainted(self._run(data))
+        except cel_engine.CelFailure:  # its text may quote the value
+            message = f"`{self.source}` fails for a sensitive value; the reason is withheld"
+            raise ExpressionError(message, self.source) from None
 
     def _step(self, lookup: Lookup, step: str, need: _Need) -> object:
         # `steps.<id>` is always bound; only what is in it may be absent.

@@ -7,9 +7,10 @@ plan. What the reader could not read is not blamed a second time.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, partial
+from typing import Any, NoReturn, TypeAlias
 
 import msgspec
 
@@ -38,17 +39,45 @@ from .plan import (
     SwitchBody,
     TaskBody,
     Timeouts,
+    ValueSchema,
     WaitBody,
 )
 from .policies import check_merged, check_retry, check_types, merged, retention, retry_policy, timeouts
 from .reader import Reading
 from .refusals import Violation
+from .schema_marks import sealing_of
 from .sites import Moment, Site, Spot, Stretch, StretchKind
 from .survey import Survey
 from .trigger_compiler import check_triggers, compile_triggers
+from .values import Value
 
 _RESULT = frozenset({"result"})
 _EVENT = frozenset({"event"})
+
+Misfits: TypeAlias = Callable[[Value], tuple[Violation, ...]]
+MisfitsOf: TypeAlias = Callable[[Mapping[str, Any], str], Misfits]
+"""What finds where values do not fit a schema, in words that never quote them; the second argument is what the paths
+begin with. It is asked for schemas that may not be ones, and so may say so only when it is given a value."""
+
+
+def _typed_results(steps: Iterable[Step], events: Mapping[str, ValueSchema]) -> dict[str, Callable[[Value], Value]]:
+    typed: dict[str, Callable[[Value], Value]] = {}
+    for step in steps:
+        if isinstance(step.body, TaskBody) and step.body.result is not None and step.body.result.typed is not None:
+            typed[step.id] = step.body.result.typed
+        if isinstance(step.body, ReceiveBody):
+            payloads = {name: events[name].typed for name, _ in step.body.events if name in events}
+            if any(payloads.values()):
+                typed[step.id] = partial(_typed_payload, payloads)
+    return typed
+
+
+def _typed_payload(payloads: Mapping[str, Callable[[Value], Value] | None], result: Value) -> Value:
+    """The result of a `receive`, which holds the payload of the event that it took."""
+    if not isinstance(result, dict):
+        return result
+    typed = payloads.get(result["event"])
+    return {**result, "payload": typed(result["payload"])} if typed is not None else result
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,10 +88,18 @@ class Compiled:
     violations: tuple[Violation, ...]
     """Errors, of reading and of compiling, in the order of the source text; empty where there is a plan."""
     warnings: tuple[Violation, ...]
+    schemas: tuple[tuple[Path, Mapping[str, Any]], ...] = ()
+    """What the definition says are JSON Schemas, with their paths; whether they are is not looked at here."""
 
 
-def compile_definition(reading: Reading, version: int = 0, limits: DefinitionLimits | None = None) -> Compiled:
-    """The plan of what was read, as this version. Whether `input_schema` is a JSON Schema is not looked at here."""
+def compile_definition(
+    reading: Reading,
+    version: int = 0,
+    limits: DefinitionLimits | None = None,
+    misfits_of: MisfitsOf | None = None,
+) -> Compiled:
+    """The plan of what was read, as this version. Without `misfits_of` a plan with schemas of events or results cannot
+    check any."""
     problems = Problems(reading.root, reading.source)
     definition = reading.definition
     _check_size(definition, limits or DefinitionLimits(), problems)
@@ -71,12 +108,19 @@ def compile_definition(reading: Reading, version: int = 0, limits: DefinitionLim
         problems.add(path, f"{what} is not executed yet by this version of the server", "UNSUPPORTED_FEATURE", key=True)
     _check_steps(survey, limits or DefinitionLimits(), problems)
     check_triggers(definition.triggers, limits or DefinitionLimits(), problems)
-    plan = _Builder(survey, problems).plan(version)
+    plan = _Builder(survey, problems, misfits_of or _no_validator).plan(version)
     found = [*reading.violations, *_unblamed(problems, reading, survey)]
     found.sort(key=lambda violation: (violation.line, violation.column))
     errors = tuple(violation for violation in found if not violation.warning)
     warnings = tuple(violation for violation in found if violation.warning)
-    return Compiled(None if errors else plan, errors, warnings)
+    return Compiled(None if errors else plan, errors, warnings, tuple(survey.schemas))
+
+
+def _no_validator(_schema: Mapping[str, Any], root: str) -> Misfits:
+    def misfits(_value: Value) -> NoReturn:
+        raise LookupError(f"the plan was compiled without a validator, and cannot check the {root}")
+
+    return misfits
 
 
 def _check_size(definition: lang.Definition, limits: DefinitionLimits, problems: Problems) -> None:
@@ -112,9 +156,10 @@ def _follows(path: Path, code: str, broken: Path) -> bool:
 class _Builder:
     """The second pass: steps and blocks of the plan."""
 
-    def __init__(self, survey: Survey, problems: Problems) -> None:
+    def __init__(self, survey: Survey, problems: Problems, misfits_of: MisfitsOf) -> None:
         self._survey = survey
         self._problems = problems
+        self._misfits_of = misfits_of
         self._bind = Binder(survey, problems)
         self._steps: dict[str, Step] = {}
         defaults = survey.definition.defaults or lang.Defaults()
@@ -130,6 +175,10 @@ class _Builder:
         root = self._block(self._survey.root, None, (), {})
         end = Spot(self._survey.root, len(self._survey.root.sites))
         labels = {name: self._bind.label(text, ("labels", name)) for name, text in definition.labels.items()}
+        events = {name: self._schema(schema, "payload") for name, schema in definition.event_schemas.items()}
+        results = [step.body.result for step in self._steps.values() if isinstance(step.body, TaskBody)]
+        typed_input = typed_numbers(definition.input_schema) if definition.input_schema else None
+        seal_input = sealing_of(definition.input_schema, typed_input) if definition.input_schema else None
         return Plan(
             definition_id=definition.id,
             version=version,
@@ -139,9 +188,18 @@ class _Builder:
             output=self._bind.free(definition.output, ("output",), end),
             park_on_failure=definition.on_failure is lang.OnFailure.PARK,
             triggers=compile_triggers(definition.triggers, self._bind, self._problems),
-            typed_input=typed_numbers(definition.input_schema) if definition.input_schema else None,
+            typed_input=typed_input,
             retention=retention(definition.retention, self._problems),
+            events=events,
+            typed_results=_typed_results(self._steps.values(), events),
+            seal_input=seal_input,
+            sensitive=seal_input is not None
+            or any(schema is not None and schema.seal is not None for schema in (*events.values(), *results)),
         )
+
+    def _schema(self, schema: Mapping[str, Any], root: str) -> ValueSchema:
+        typed = typed_numbers(schema)
+        return ValueSchema(self._misfits_of(schema, root), typed, sealing_of(schema, typed))
 
     def _block(
         self,
@@ -267,7 +325,8 @@ class _Builder:
 
     def _task(self, said: lang.TaskStep, path: Path, entry: Spot) -> TaskBody:
         given = self._bind.template(said.input, (*path, "input"), entry)
-        return TaskBody(f"{said.service}.{said.operation}", given, said.priority or 0)
+        result = self._schema(said.result_schema, "result") if said.result_schema is not None else None
+        return TaskBody(f"{said.service}.{said.operation}", given, said.priority or 0, result)
 
     def _switch(self, said: lang.SwitchStep, inner: list[Stretch], site: Site, entry: Spot, step: Step) -> SwitchBody:
         path = (*site.path, "switch", "cases")

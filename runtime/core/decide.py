@@ -27,7 +27,8 @@ from .endings import (
     skip,
 )
 from .expressions import ExpressionError
-from .failures import TIMEOUT, WORKER_LOST, Failure
+from .failures import SCHEMA_MISMATCH, TIMEOUT, WORKER_LOST, Failure
+from .intake import admit_event, admit_result
 from .plan import Plan, RetryPolicy, Step
 from .refusals import Kind, Refusal
 from .state import Kept, Run, State, Status, StepState
@@ -73,6 +74,9 @@ def _start(turn: Turn, command: cmd.Start) -> Refusal | None:
             resource_type="execution",
             resource=state.execution_id,
         )
+    seal = turn.plan.seal_input
+    if seal is not None:
+        command = msgspec.structs.replace(command, input=seal(command.input, turn.vault))
     try:
         labels = {**_made_labels(turn, command), **command.labels} if turn.plan.labels else dict(command.labels)
     except ExpressionError as error:
@@ -130,6 +134,11 @@ def _submit(turn: Turn, command: cmd.Submit) -> Refusal | None:
     state = turn.state
     if state.status.ended:
         return _ended(state)
+    payload, misfits = admit_event(turn, command.name, command.payload)
+    if misfits:
+        message = f"the payload does not fit the schema of {command.name}: {misfits[0].located}"
+        return Refusal(Kind.INVALID, "SCHEMA_MISMATCH", message, violations=misfits)
+    command = msgspec.structs.replace(command, payload=payload)
     warnings: list[ev.WarningRaised] = []
     waiting = _taker(turn, command, warnings)
     limit = turn.limits.kept_events_max
@@ -170,13 +179,15 @@ def _offer(turn: Turn, command: cmd.Offer) -> Refusal | None:
         turn.emit(ev.EventMissed(path=path, name=command.name, published_id=command.published_id))
         return None
     warnings: list[ev.WarningRaised] = []
-    offered = Kept(command.name, command.payload, turn.facts.now, command.published_id)
-    heard = hears(turn, _step(turn, path), path, offered, warnings)
+    payload, misfits = admit_event(turn, command.name, command.payload)
+    offered = Kept(command.name, payload, turn.facts.now, command.published_id)
+    heard = not misfits and hears(turn, _step(turn, path), path, offered, warnings)
+    if misfits:
+        message = f"{command.name} does not fit its schema: {misfits[0].located}"
+        warnings.append(ev.WarningRaised(path=path, message=message))
     if heard:
         turn.emit(
-            ev.EventReceived(
-                name=command.name, payload=command.payload, published_id=command.published_id, offered_to=path
-            )
+            ev.EventReceived(name=command.name, payload=payload, published_id=command.published_id, offered_to=path)
         )
     received = state.sequence
     for warning in warnings:
@@ -203,10 +214,14 @@ def _ended(state: State) -> Refusal:
 def _complete_task(turn: Turn, command: cmd.CompleteTask) -> Refusal | None:
     if (refusal := _stale(turn.state, command.path, command.attempt)) is not None:
         return refusal
+    output, misfits = admit_result(turn, command.path, command.output)
+    if misfits:
+        message = f"the result does not fit result_schema: {misfits[0].located}"
+        return _fail_task(turn, cmd.FailTask(command.path, command.attempt, Failure(SCHEMA_MISMATCH, message)))
     if command.path in turn.state.awaiting:
-        answered(turn, command.path, ev.StepCompleted(path=command.path, result=command.output))
+        answered(turn, command.path, ev.StepCompleted(path=command.path, result=output))
     else:
-        complete(turn, command.path, command.output)
+        complete(turn, command.path, output)
     return None
 
 
@@ -370,6 +385,12 @@ def _resolve(turn: Turn, command: cmd.Resolve) -> Refusal | None:
             "STEP_STATE_FORBIDS",
             f"{command.path} is no task with a resolved input; use SKIP, COMPLETE or FAIL",
         )
+    if command.path and command.action is cmd.ResolveAction.COMPLETE:
+        result, misfits = admit_result(turn, command.path, command.result)
+        if misfits:
+            message = f"the result does not fit result_schema: {misfits[0].located}"
+            return Refusal(Kind.INVALID, "SCHEMA_MISMATCH", message, violations=misfits)
+        command = msgspec.structs.replace(command, result=result)
     failure = state.incidents[command.path].failure
     if command.failure is not None:
         failure = command.failure.because(failure)
@@ -415,6 +436,27 @@ def _resolve_end(turn: Turn, command: cmd.Resolve, failure: Failure) -> None:
             turn.emit(ev.ExecutionFailed(failure=failure))
 
 
+def _erase(turn: Turn, command: cmd.Erase) -> Refusal | None:
+    state = turn.state
+    if not state.status.ended:
+        return not_erasable(state.execution_id, state.status.value)
+    if not state.erased_at:
+        turn.emit(ev.ExecutionErased(reason=command.reason))
+    return None
+
+
+def not_erasable(execution_id: str, status: str) -> Refusal:
+    """Why the values of an execution that has not ended are not erased."""
+    return Refusal(
+        Kind.STATE,
+        "EXECUTION_NOT_ENDED",
+        f"execution {execution_id} has not ended, and its steps may need what would be erased",
+        {"status": status},
+        resource_type="execution",
+        resource=execution_id,
+    )
+
+
 def _proceed(turn: Turn, command: cmd.Proceed) -> Refusal | None:
     if turn.state.status is not Status.RUNNING:
         return None
@@ -438,5 +480,6 @@ _DECIDE: dict[type[cmd.Command], Callable[[Turn, Any], Refusal | None]] = {
     cmd.Cancel: _cancel,
     cmd.Terminate: _terminate,
     cmd.Resolve: _resolve,
+    cmd.Erase: _erase,
     cmd.Proceed: _proceed,
 }

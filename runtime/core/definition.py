@@ -241,6 +241,7 @@ class TaskStep(_Part, frozen=True):
     resource_type: Text = ""
     priority: int | None = None
     cache: StepCache | None = None
+    result_schema: FreeObject | None = None
 
 
 class SequenceStep(_Part, frozen=True):
@@ -418,6 +419,7 @@ class Definition(_Part, frozen=True):
     on_failure: OnFailure | None = None
     retention: Duration = ""
     factory: Factory | None = None
+    event_schemas: dict[str, FreeObject] = {}
 
 
 def to_tree(definition: Definition) -> dict[str, Any]:

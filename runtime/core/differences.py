@@ -1,18 +1,19 @@
 """What differs between two JSON values: one change for each place, by JSON Pointer (RFC 6901).
 
 Applied in order to the first value, the changes give the second. Objects are compared member by member and lists
-item by item; a list that has become shorter loses its last items, the last one first.
+item by item; a list that has become shorter loses its last items, the last one first. The stored form of a sensitive
+value is one value: what is in it is nothing to look at.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Any, TypeGuard
+from typing import Any, TypeGuard, cast
 
 import msgspec
 from msgspec import UNSET
 
-from .values import encode
+from .values import SEALED_KEY, encode
 
 
 class Change(msgspec.Struct, frozen=True):
@@ -39,7 +40,7 @@ def differences(before: Any, after: Any, pointer: str = "") -> Iterator[Change]:
 
 
 def _is_object(value: object) -> TypeGuard[dict[str, Any]]:
-    return type(value) is dict
+    return type(value) is dict and SEALED_KEY not in cast("dict[str, Any]", value)
 
 
 def _is_list(value: object) -> TypeGuard[list[Any]]:
@@ -65,6 +66,18 @@ def _items(before: list[Any], after: list[Any], pointer: str) -> Iterator[Change
         yield Change(f"{pointer}/{number}", after=after[number])
     for number in range(len(before) - 1, len(after) - 1, -1):
         yield Change(f"{pointer}/{number}", before=before[number])
+
+
+def sealed_places(value: Any, pointer: str = "") -> Iterator[tuple[str, str]]:
+    """Where sensitive values stand in a JSON value, in order of place, with their commitments."""
+    if _is_object(value):
+        for name, member in value.items():
+            yield from sealed_places(member, f"{pointer}/{_escaped(name)}")
+    elif _is_list(value):
+        for number, item in enumerate(value):
+            yield from sealed_places(item, f"{pointer}/{number}")
+    elif type(value) is dict:
+        yield pointer, cast("dict[str, str]", value)["commitment"]
 
 
 def _escaped(name: str) -> str:

@@ -34,9 +34,9 @@ def complete(turn: Turn, path: str, result: Any, *, received: int = 0, variables
     """A step has its result: apply `output`, record it, go on with what follows."""
     step = turn.plan.steps[turn.state.runs[path].step]
     collects = _collects(step)
-    extra: dict[str, Any] = {"result": result}
-    if received and (step.output is not None or collects is not None):
-        extra["result"] = received_value(turn.state.kept[received])
+    sees = step.output is not None or collects is not None
+    given = received_value(turn.state.kept[received]) if received and sees else result
+    extra: dict[str, Any] = {"result": turn.typed_result(step.id, given) if sees else given}
     if variables is not None:
         extra["vars"] = {**turn.state.variables, **variables}
     try:

@@ -238,6 +238,12 @@ class ExecutionReleased(_Event, frozen=True):
     """What a PENDING execution waited for is over: it begins."""
 
 
+class ExecutionErased(_Event, frozen=True):
+    """The sensitive values of an execution that has ended were erased, for good."""
+
+    reason: str = ""
+
+
 class EventEmitted(_Event, frozen=True):
     """An `emit` published an event: it is accepted once, soon after this is on disk."""
 
@@ -304,10 +310,11 @@ Event: TypeAlias = Union[  # noqa: UP007 - a closed list reads best one a line
     EventMissed,
     ExecutionForked,
     StepInherited,
+    ExecutionErased,
 ]
 
 TERMINAL = (ExecutionCompleted, ExecutionFailed, ExecutionCancelled, ExecutionTerminated)
-"""After one of these nothing follows."""
+"""After one of these nothing follows, but that its sensitive values may be erased."""
 
 TYPES: dict[str, type[Event]] = {kind.__name__: kind for kind in Event.__args__}  # type: ignore[attr-defined]
 """Event types by their stored names."""
@@ -323,4 +330,4 @@ def category(name: str) -> str:
     return "step"
 
 
-_CONTROL = frozenset({"StepResolved", "ExecutionCancelling", "ExecutionTerminated"})
+_CONTROL = frozenset({"StepResolved", "ExecutionCancelling", "ExecutionTerminated", "ExecutionErased"})

@@ -60,6 +60,12 @@ def _started(state: State, event: ev.ExecutionStarted, at: int) -> None:
     state.started_at = at
 
 
+def _erased(state: State, event: ev.ExecutionErased, at: int) -> None:
+    if not state.status.ended:
+        raise IllegalTransition("the values of an execution are erased after its end")
+    state.erased_at = at
+
+
 def _forked(state: State, event: ev.ExecutionForked, at: int) -> None:
     if state.sequence != 1:
         raise IllegalTransition("an execution is forked by its first event")
@@ -283,6 +289,7 @@ _APPLY: dict[type[ev.Event], Callable[[State, Any, int], None]] = {
     ev.ExecutionCancelled: _execution_cancelled,
     ev.ExecutionTerminated: _execution_terminated,
     ev.ExecutionReleased: _released,
+    ev.ExecutionErased: _erased,
     ev.EventEmitted: _told,
     ev.EventMissed: _told,
     ev.ExecutionForked: _forked,

@@ -6,7 +6,6 @@ or position of one particular store: a copy of the history elsewhere has the sam
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from hashlib import sha256
 from struct import Struct
 from typing import Protocol
@@ -93,27 +92,3 @@ def event_hash(
         len(cause) if context is not None else _ABSENT,
     )
     return sha256(b"".join((numbers, previous, owner, execution, kind, payload, state, caller, cause))).digest()
-
-
-def first_break(
-    tenant: str, execution_id: str, events: Iterable[HashedEvent], after: int = 0, previous: bytes = GENESIS
-) -> int | None:
-    """The first sequence at which events that should follow `after` have a gap or a wrong hash; None: all is well."""
-    for event in events:
-        after += 1
-        expected = event_hash(
-            previous,
-            tenant,
-            execution_id,
-            after,
-            event.name,
-            event.payload,
-            event.created_at,
-            event.to_state,
-            event.event_id,
-            event.context,
-        )
-        if event.sequence != after or event.hash != expected:
-            return after
-        previous = expected
-    return None

@@ -14,6 +14,8 @@ from typing import TypeAlias, Union
 
 from .definition import Overlap
 from .expressions import Expression, Template
+from .refusals import Violation
+from .sealing import Vault
 from .values import Value
 
 
@@ -88,6 +90,18 @@ class Handler:
 
 
 @dataclass(frozen=True, slots=True)
+class ValueSchema:
+    """What a JSON Schema says of the values it is for."""
+
+    misfits: Callable[[Value], tuple[Violation, ...]]
+    """Where a value does not fit; the messages never quote the value."""
+    typed: Callable[[Value], Value] | None = None
+    """The value as expressions see it: numbers as the schema says; None: as it is."""
+    seal: Callable[[Value, Vault], Value] | None = None
+    """The value with its sensitive fields sealed; None: it has none."""
+
+
+@dataclass(frozen=True, slots=True)
 class TaskBody:
     """Work for a worker."""
 
@@ -95,6 +109,8 @@ class TaskBody:
     """`service.operation`."""
     input: Template
     priority: int = 0
+    result: ValueSchema | None = None
+    """What its results are to be; None: anything."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -291,3 +307,12 @@ class Plan:
     """Where the input schema says `number` or `integer`: the input as expressions see it."""
     retention: int | None = None
     """How long an execution is kept after its end, in microseconds; None: until it is pruned by hand."""
+    events: Mapping[str, ValueSchema] = field(default_factory=dict[str, "ValueSchema"])
+    """By event name: what payloads are to be. Those of other events may be anything."""
+    typed_results: Mapping[str, Callable[[Value], Value]] = field(default_factory=dict[str, Callable[[Value], Value]])
+    """By step id: what it was given as its result (before `output`) as expressions see it, where a schema types numbers
+    in it."""
+    seal_input: Callable[[Value, Vault], Value] | None = None
+    """The input with its sensitive fields sealed; None: it has none."""
+    sensitive: bool = False
+    """Inputs, events or results have sensitive fields."""

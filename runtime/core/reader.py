@@ -23,7 +23,7 @@ import msgspec
 from .definition import Definition, Holds
 from .nodes import Node, Path, Problems, camel, spellings
 from .refusals import Violation
-from .values import OPAQUE_KEY
+from .values import RESERVED_KEYS
 
 EXACT_INT_MAX = 2**53
 """The largest literal in a free value that every JSON reader keeps exactly."""
@@ -228,8 +228,9 @@ class _Reader:
             case list():
                 return [self.free(entry, (*path, number)) for number, entry in enumerate(node.value)]
             case dict():
-                if OPAQUE_KEY in node.value:
-                    self.wrong((*path, OPAQUE_KEY), f"the key {OPAQUE_KEY} is reserved", "RESERVED", key=True)
+                for reserved in RESERVED_KEYS:
+                    if reserved in node.value:
+                        self.wrong((*path, reserved), f"the key {reserved} is reserved", "RESERVED", key=True)
                 return {name: self.free(child, (*path, name)) for name, child in node.value.items()}
             case _:
                 return node.value
@@ -244,10 +245,15 @@ class _Reader:
             return value
         if abs(value) > EXACT_INT_MAX:
             written = node.text or str(value)
-            hint = "" if "input_schema" in path[:1] else f'; write "${{{written}}}"'
+            hint = "" if _in_schema(path) else f'; write "${{{written}}}"'
             self.wrong(path, f"{written} is larger than 2^53 and would lose digits on its way{hint}", "OUT_OF_RANGE")
             return None
         return int(value)
+
+
+def _in_schema(path: Path) -> bool:
+    """Whether a free value is (part of) a JSON Schema, in which nothing is evaluated."""
+    return path[:1] in (("input_schema",), ("event_schemas",)) or "result_schema" in path
 
 
 def describe(node: Node) -> str:

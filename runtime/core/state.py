@@ -224,6 +224,8 @@ class State(msgspec.Struct, omit_defaults=True):
     """When it was released; 0: not yet, or it began at once."""
     updated_at: int = 0
     ended_at: int = 0
+    erased_at: int = 0
+    """When its sensitive values were erased; 0: they were not."""
     runs: dict[str, Run] = {}
     blocks: dict[str, BlockRun] = {}
     listening: dict[str, dict[str, None]] = {}

@@ -35,9 +35,10 @@ from .plan import (
     TaskBody,
     WaitBody,
 )
+from .sealing import is_sensitive
 from .state import Kept, Run, State, StepState, block_of, numbers_in
-from .turn import Turn, as_moment, as_text, expression_failure
-from .values import ValueRefused, check_value
+from .turn import Turn, as_moment, as_text, check_clear, expression_failure
+from .values import REDACTED, ValueRefused, check_value
 
 KEY_CHARS_MAX = 255
 """Characters of the key of a published event."""
@@ -235,7 +236,7 @@ def _chosen(body: SwitchBody, case: int | None) -> Block | None:
 def _begin_foreach(turn: Turn, step: Step, path: str, state: str | None) -> None:
     body = step.body
     assert isinstance(body, ForeachBody)
-    items: list[Any] = turn.see(body.items, step, path)
+    items: list[Any] = turn.apart(turn.see(body.items, step, path))
     if type(items) is not list:
         raise ExpressionError(f"`items` gives {type(items).__name__}, where a list is wanted", body.items.source)
     if len(items) > turn.limits.foreach_items_max:
@@ -261,6 +262,7 @@ def _failures_allowed(turn: Turn, body: ForeachBody, step: Step, path: str) -> i
     if body.max_failures is None:
         return -1
     allowed = turn.see(body.max_failures, step, path)
+    check_clear(allowed, body.max_failures.source)
     if isinstance(allowed, bool) or not isinstance(allowed, int | float) or allowed < 0:
         raise ExpressionError("`max_failures` has to give a number from 0", body.max_failures.source)
     return int(allowed)
@@ -324,13 +326,19 @@ def hears(turn: Turn, step: Step, path: str, kept: Kept, warnings: list[ev.Warni
         if filter_ is None:
             return True
         try:
-            if evaluate_bool(filter_, turn.lookup(numbers_in(path), {"event": kept.payload}, step)):
+            if evaluate_bool(filter_, turn.lookup(numbers_in(path), {"event": _typed(turn, kept)}, step)):
                 return True
         except ExpressionError as error:
             warning = ev.WarningRaised(path=path, message=f"filter of {name}: {error}")
             if warning not in warnings:
                 warnings.append(warning)
     return False
+
+
+def _typed(turn: Turn, kept: Kept) -> Any:
+    """The payload as expressions see it: numbers as its schema says."""
+    schema = turn.plan.events.get(kept.name)
+    return kept.payload if schema is None or schema.typed is None else schema.typed(kept.payload)
 
 
 def take(turn: Turn, path: str, sequence: int) -> None:
@@ -343,6 +351,8 @@ def _begin_emit(turn: Turn, step: Step, path: str, state: str | None) -> None:
     assert isinstance(body, EmitBody)
     key = "" if body.key is None else _key(turn, body.key, step, path)
     payload = None if body.payload is None else turn.see(body.payload, step, path)
+    # It would leave the execution, with which it can be erased.
+    check_clear(payload, "payload")
     turn.emit(ev.StepScheduled(path=path, step=step.id, kind=step.kind, state=state))
     turn.emit(ev.EventEmitted(path=path, name=body.name, key=key, payload=payload))
     complete(turn, path, None)
@@ -363,7 +373,8 @@ def _begin_fail(turn: Turn, step: Step, path: str, state: str | None) -> None:
     body = step.body
     assert isinstance(body, FailBody)
     kind = as_text(turn.see(body.type, step, path), "fail.type")
-    message = "" if body.message is None else as_text(turn.see(body.message, step, path), "fail.message")
+    told = "" if body.message is None else turn.see(body.message, step, path)
+    message = REDACTED if is_sensitive(told) else as_text(told, "fail.message")
     details = None if body.details is None else turn.see(body.details, step, path)
     failure = Failure(kind, message, details, retryable=False)
     turn.emit(ev.StepScheduled(path=path, step=step.id, kind=step.kind, state=state))

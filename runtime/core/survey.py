@@ -5,8 +5,8 @@ Expressions are not looked at here; before any of them can be judged, all ids mu
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import TypeAlias
+from collections.abc import Mapping, Sequence
+from typing import Any, TypeAlias
 
 from . import definition as lang
 from .expressions import RESERVED_WORDS
@@ -45,9 +45,15 @@ class Survey:
         self.variables: set[str] = set()
         """Names that some `set` gives a value."""
         self.steps = 0
+        self.schemas: list[tuple[Path, Mapping[str, Any]]] = []
+        """The JSON Schemas of values, with their paths."""
+        self._received: set[str] = set()
         self._ids: dict[str, Path] = {}
         _check_definition(definition, problems)
+        if definition.input_schema is not None:
+            self.schemas.append((("input_schema",), definition.input_schema))
         self.root = self._stretch(StretchKind.ROOT, definition.steps, ("steps",), None)
+        self._event_schemas(definition.event_schemas)
 
     def _stretch(
         self, kind: StretchKind, steps: _Steps, path: Path, owner: Site | None, name: str = "", when: str = ""
@@ -74,6 +80,15 @@ class Survey:
             path = (*site.path, "on_error", number, "steps")
             self._stretch(StretchKind.HANDLER, handler.steps, path, site)
         _check_common(step, site, kinds, self.problems)
+
+    def _event_schemas(self, schemas: Mapping[str, Mapping[str, Any]]) -> None:
+        for name, schema in schemas.items():
+            path = ("event_schemas", name)
+            self.schemas.append((path, schema))
+            check_event_name(name, path, self.problems, "a schema of events needs the event's name", key=True)
+            if name and name not in self._received:
+                message = f"no `receive` waits for {name!r}; its payloads are checked, and nothing is done with them"
+                self.problems.add(path, message, "UNUSED_SCHEMA", key=True, warning=True)
 
     def _wrong_kinds(self, kinds: list[str], path: Path) -> None:
         if kinds:
@@ -102,6 +117,8 @@ class Survey:
         problems, path = self.problems, site.path
         if step.task is not None:
             _check_task(step.task, (*path, "task"), problems)
+            if step.task.result_schema is not None:
+                self.schemas.append(((*path, "task", "result_schema"), step.task.result_schema))
         if step.sequence is not None:
             self._stretch(StretchKind.BODY, step.sequence.steps, (*path, "sequence", "steps"), site)
         if step.parallel is not None:
@@ -117,6 +134,7 @@ class Survey:
             _check_wait(step.wait, (*path, "wait"), problems)
         if step.receive is not None:
             _check_receive(step.receive, (*path, "receive"), problems)
+            self._received.update((step.receive.event, *(match.event for match in step.receive.any_of)))
         if step.emit is not None:
             check_event_name(step.emit.name, (*path, "emit", "name"), problems, "an `emit` needs the event's `name`")
         if step.fail is not None and not step.fail.type:
@@ -237,12 +255,13 @@ def _check_receive(receive: lang.ReceiveStep, path: Path, problems: Problems) ->
         check_event_name(match.event, here, problems, "an entry of `any_of` needs `event`")
 
 
-def check_event_name(name: str, path: Path, problems: Problems, missing: str = "") -> None:
-    """The name of an event, as callers may publish or submit it; `missing` is what to say where there is none."""
+def check_event_name(name: str, path: Path, problems: Problems, missing: str = "", *, key: bool = False) -> None:
+    """The name of an event, as callers may publish or submit it; `missing` is what to say where there is none, `key`
+    that it is the last key of the path."""
     if not name:
-        problems.add(path, missing, "REQUIRED")
+        problems.add(path, missing, "REQUIRED", key=key)
     elif "${" in name:
-        problems.add(path, "is a constant; nothing in it is evaluated", "CONSTANT")
+        problems.add(path, "is a constant; nothing in it is evaluated", "CONSTANT", key=key)
     elif not EVENT_NAME.fullmatch(name):
         message = f"the event name {name[:80]!r} does not fit [A-Za-z0-9][A-Za-z0-9._:-]{{0,254}}"
-        problems.add(path, message, "INVALID_ID")
+        problems.add(path, message, "INVALID_ID", key=key)

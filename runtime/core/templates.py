@@ -17,7 +17,9 @@ from .compiled import (
     compile_part,
     expression_end,
     position_of,
+    reveal,
 )
+from .sealing import Tainted, Unsealing
 from .values import JSON_DEPTH_MAX, Opaque, Value, encode, format_path
 
 _Path: TypeAlias = tuple[str | int, ...]
@@ -204,11 +206,28 @@ def _interpolation(parts: list[str | Expression], where: str) -> _Make:
     ]
 
     def make(lookup: Lookup) -> Value:
+        if isinstance(lookup, Unsealing):
+            return cast(Value, _revealed_text(pieces, lookup, where))
         return "".join(
             piece if isinstance(piece, str) else _as_text(piece[0](lookup), piece[1], where) for piece in pieces
         )
 
     return make
+
+
+def _revealed_text(pieces: list[str | tuple[_Make, str]], lookup: Unsealing, where: str) -> object:
+    """The same where a piece may be sensitive; then the text is."""
+    texts: list[str] = []
+    sensitive = False
+    for piece in pieces:
+        if isinstance(piece, str):
+            texts.append(piece)
+            continue
+        value, seen = reveal(piece[0](lookup), lookup, piece[1])
+        sensitive = sensitive or seen
+        texts.append(_as_text(value, piece[1], where))
+    text = "".join(texts)
+    return Tainted(text) if sensitive else text
 
 
 def _as_text(value: Value, source: str, where: str) -> str:

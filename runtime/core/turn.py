@@ -20,12 +20,13 @@ from .expressions import MISSING, Expression, ExpressionError, Template
 from .failures import EXPRESSION_ERROR, Failure
 from .plan import Duration, Plan, Step
 from .react import react
+from .sealing import ErasedError, Tainted, Unsealing, Vault, is_sensitive, sealed_again
 from .state import State, StepState, numbers_in
-from .values import OPAQUE_KEY, encode
+from .values import OPAQUE_KEY, Sealed, encode
 
 Nothing: Mapping[str, Any] = {}
 
-_GROWING = (str, list, dict)
+_GROWING = (str, list, dict, Tainted)
 """Types of values that can be large."""
 
 
@@ -109,7 +110,8 @@ class Turn:
                 return self._handled(numbers, step)
             return self._item(root, numbers, step)
 
-        return look
+        vault = self.facts.vault
+        return look if vault is None else Unsealing(look, vault)
 
     def view(self, path: str) -> dict[str, Any]:
         """What `steps.<id>` gives: `result` only once it has succeeded, `error` only of a final failure."""
@@ -118,7 +120,8 @@ class Turn:
             return {}
         view: dict[str, Any] = {}
         if run.result is not msgspec.UNSET:
-            view["result"] = run.result
+            made = self.plan.typed_results and self.plan.steps[run.step].output is not None
+            view["result"] = run.result if made else self.typed_result(run.step, run.result)
         if run.error is not None and run.state not in _ATTEMPTED:
             view["error"] = failure_value(run.error)
         if run.failures is not None:
@@ -126,6 +129,11 @@ class Turn:
                 {"index": f.index, "item": f.item, "error": failure_value(f.error)} for f in run.failures
             ]
         return view
+
+    def typed_result(self, step_id: str, result: Any) -> Any:
+        """What a step was given as its result, as expressions see it (numbers as the schema says)."""
+        typed = self.plan.typed_results.get(step_id) if self.plan.typed_results else None
+        return result if typed is None else typed(result)
 
     def _handled(self, numbers: tuple[int, ...], step: Step | None) -> Any:
         """The failure that the innermost `on_error` around a step is for."""
@@ -167,7 +175,24 @@ class Turn:
         if type(value) in _GROWING and len(encode(value)) > limit:
             source = expression.source if isinstance(expression, Expression) else ""
             raise ExpressionError(f"gives more than value_bytes_max, {limit} bytes", source)
-        return value
+        return value if self.facts.vault is None else sealed_again(value, self.facts.vault)
+
+    @property
+    def vault(self) -> Vault:
+        """The sensitive values; whoever decides for a definition that knows such hands them in."""
+        assert self.facts.vault is not None
+        return self.facts.vault
+
+    def apart(self, value: Any) -> Any:
+        """What a list that is sensitive as a whole gives: its items, each sensitive by itself. Raises
+        ExpressionError."""
+        if type(value) is not Sealed:
+            return value
+        try:
+            plain = self.vault.open(value)
+        except ErasedError:
+            raise ExpressionError("needs a sensitive value that is not there any more", "") from None
+        return [self.vault.seal(item) for item in plain] if type(plain) is list else plain
 
     def duration(self, duration: Duration | None, step: Step, path: str) -> int | None:
         """Microseconds of a duration that may be an expression; raises ExpressionError."""
@@ -198,6 +223,7 @@ _ROOTS: Mapping[str, Callable[[Turn], Any]] = {
 
 def as_duration(value: Any, source: str) -> int:
     """Microseconds of a duration text that an expression gave."""
+    check_clear(value, source)
     try:
         if isinstance(value, str):
             return parse_duration(value)
@@ -208,6 +234,7 @@ def as_duration(value: Any, source: str) -> int:
 
 def as_moment(value: Any, source: str) -> int:
     """Microseconds since the epoch of a timestamp text that an expression gave."""
+    check_clear(value, source)
     try:
         if isinstance(value, str):
             return parse_timestamp(value)
@@ -220,10 +247,17 @@ def as_text(value: Any, source: str) -> str:
     """A value as text: strings as they are, anything else as JSON; raises ExpressionError for what is not JSON."""
     if isinstance(value, str):
         return value
+    check_clear(value, source)
     data = encode(value).decode()
     if OPAQUE_KEY in data:
         raise ExpressionError("a payload that is not JSON cannot become a text", source)
     return data
+
+
+def check_clear(value: Any, source: str) -> None:
+    """Raises ExpressionError for a sensitive value where all can see it."""
+    if is_sensitive(value):
+        raise ExpressionError(f"`{source}` is sensitive, and would be stored in the clear here", source)
 
 
 def failure_value(failure: Failure) -> dict[str, Any]:

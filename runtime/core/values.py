@@ -6,22 +6,33 @@ after that every part may rely on the rules below and uses `encode` and `decode`
 - Integers are int64 and stay integers; floats are finite; `2`, `2.0` and `-0.0` stay what they are.
 - Strings are Unicode without lone surrogates; an object has each key once.
 - Nesting is bounded by `JSON_DEPTH_MAX`, so that no recursion anywhere runs out of stack.
-- A payload that is not JSON is an `Opaque`. Inside JSON it is stored as an object with the reserved key
-  `$callboard.opaque`, which therefore nobody else may use.
+- A payload that is not JSON is an `Opaque`, and a sensitive value that lies elsewhere is a `Sealed`. Inside JSON they
+  are stored as objects with the reserved keys `$callboard.opaque` and `$callboard.sensitive`, which therefore nobody
+  else may use.
 """
 
 import json
 import re
 from collections.abc import Callable, Iterable
 from math import isfinite
-from typing import Any, Final, NoReturn, TypeAlias, TypeGuard, cast
+from typing import Any, Final, NoReturn, TypeAlias, TypeGuard, TypeVar, cast
 
 import msgspec
+
+_Kind = TypeVar("_Kind")
 
 JSON_DEPTH_MAX: Final = 128
 INT64_MIN: Final = -(2**63)
 INT64_MAX: Final = 2**63 - 1
 OPAQUE_KEY: Final = "$callboard.opaque"
+SEALED_KEY: Final = "$callboard.sensitive"
+RESERVED_KEYS: Final = (OPAQUE_KEY, SEALED_KEY)
+MARK: Final = b'"$callboard.'
+"""JSON without these bytes holds no `Opaque` and no `Sealed`."""
+SEALED_MARK: Final = f'"{SEALED_KEY}"'.encode()
+"""JSON without these bytes holds no `Sealed`."""
+REDACTED: Final = "[redacted]"
+"""What people see in the place of a sensitive value."""
 
 
 class Opaque(msgspec.Struct, frozen=True, tag_field=OPAQUE_KEY, tag=1):
@@ -34,8 +45,18 @@ class Opaque(msgspec.Struct, frozen=True, tag_field=OPAQUE_KEY, tag=1):
     data: bytes
 
 
+class Sealed(msgspec.Struct, frozen=True, tag_field=SEALED_KEY, tag=REDACTED):
+    """Stands for a sensitive value, which lies in the erasable side table of its execution.
+
+    The stored form says `[redacted]` by itself, so that whoever reads raw JSON sees what everybody else does.
+    """
+
+    commitment: str
+    """Binds the value without telling it: the SHA-256 of a random salt and the value, as base64url."""
+
+
 # `Any` inside the containers: a recursive alias is invariant and would make every caller copy its own lists and dicts.
-Value: TypeAlias = bool | int | float | str | Opaque | list[Any] | dict[str, Any] | None
+Value: TypeAlias = bool | int | float | str | Opaque | Sealed | list[Any] | dict[str, Any] | None
 
 
 class ValueRefused(Exception):
@@ -55,9 +76,10 @@ def encode(value: Value) -> bytes:
 
 
 def decode(data: bytes) -> Value:
-    """The value of bytes written by `encode`: nothing is checked, and only a stored `Opaque` costs a walk."""
+    """The value of bytes written by `encode`: nothing is checked, and only a stored `Opaque` or `Sealed` costs a
+    walk."""
     value = _decoder.decode(data)
-    return revive(value) if _OPAQUE_BYTES in data else cast(Value, value)
+    return revive(value) if MARK in data else cast(Value, value)
 
 
 def canonical(value: Value) -> bytes:
@@ -66,15 +88,49 @@ def canonical(value: Value) -> bytes:
 
 
 def revive(value: Any) -> Value:
-    """Turn each stored form of an `Opaque` inside a decoded value back into the `Opaque`."""
+    """Turn each stored form of an `Opaque` or a `Sealed` inside a decoded value back into what it stands for."""
     if isinstance(value, dict):
         members = cast(dict[str, Any], value)
         if OPAQUE_KEY in members:
             return msgspec.convert(members, Opaque)
+        if SEALED_KEY in members:
+            return msgspec.convert(members, Sealed)
         return {key: revive(item) for key, item in members.items()}
     if _is_list(value):
         return [revive(item) for item in value]
     return cast(Value, value)
+
+
+def replace_each(value: Any, kind: type[_Kind], replacement: Callable[[_Kind], Any]) -> Any:
+    """The value with something else in the place of each of a kind in it; containers without one are shared."""
+    if type(value) is kind:
+        return replacement(value)
+    if isinstance(value, dict):
+        members = cast(dict[str, Any], value)
+        replaced = {key: replace_each(item, kind, replacement) for key, item in members.items()}
+        return replaced if any(replaced[key] is not item for key, item in members.items()) else members
+    if _is_list(value):
+        items = [replace_each(item, kind, replacement) for item in value]
+        return items if any(new is not old for new, old in zip(items, value, strict=True)) else value
+    return value
+
+
+def redacted(value: Value) -> Value:
+    """The value as people see it."""
+    return cast(Value, replace_each(value, Sealed, lambda _: REDACTED))
+
+
+def redacted_json(data: bytes) -> bytes:
+    """The same for stored JSON."""
+    return encode(redacted(decode(data))) if SEALED_MARK in data else data
+
+
+def sealed_in(data: bytes) -> list[str]:
+    """The commitments in stored JSON, each once, in the order in which they stand there."""
+    found: dict[str, None] = {}
+    if SEALED_MARK in data:
+        replace_each(decode(data), Sealed, lambda sealed: found.setdefault(sealed.commitment))
+    return list(found)
 
 
 def parse_json(text: str | bytes) -> Value:
@@ -110,7 +166,6 @@ def check_value(value: object) -> Value:
 _encoder: Final = msgspec.json.Encoder()
 _canonical_encoder: Final = msgspec.json.Encoder(order="sorted")
 _decoder: Final = msgspec.json.Decoder()
-_OPAQUE_BYTES: Final = OPAQUE_KEY.encode()
 # The outline keeps what the quick tests look for, with one byte for all digits and one for all white space: searching
 # it for fixed strings is several times faster than one regular expression over the text.
 _OUTLINE: Final = bytes.maketrans(b"0123456789\t\r\n", b"0000000000   ")
@@ -133,7 +188,7 @@ def _count_keys(value: Any, depth_left: int) -> int:
     items: Iterable[Any]
     if isinstance(value, dict):
         members = cast(dict[str, Any], value)
-        if OPAQUE_KEY in members:
+        if OPAQUE_KEY in members or SEALED_KEY in members:
             raise _LookCloser
         items = members.values()
         count = len(members)
@@ -220,8 +275,9 @@ def _checked_object(value: dict[object, object], depth_left: int) -> Value:
         raise _Refusal(_TOO_DEEP)
     if isinstance(value, _TwiceTheKey):
         raise _Refusal(f"the key {json.dumps(value.key)} stands here twice")
-    if OPAQUE_KEY in value:
-        raise _Refusal(f"the key {OPAQUE_KEY} is reserved")
+    for reserved in RESERVED_KEYS:
+        if reserved in value:
+            raise _Refusal(f"the key {reserved} is reserved")
     checked: dict[str, Value] = {}
     for key, item in value.items():
         if not isinstance(key, str):
@@ -288,6 +344,7 @@ _CHECKS: Final[dict[type, Callable[[Any, int], Value]]] = {
     list: _checked_list,
     tuple: _checked_list,
     Opaque: _checked_opaque,
+    Sealed: _as_it_is,
 }
 
 

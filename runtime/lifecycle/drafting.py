@@ -29,7 +29,7 @@ from ..core.reader import Reading
 from ..core.refusals import Refused, Violation
 from ..lifecycle_rows import DefinitionHead
 from ..ports import Clock
-from ..schemas import check_schema
+from ..schemas import check_schemas, misfits_of
 from ..slots import check_schedules
 from ..trigger_rows import JobRow
 from .chain import Chain, Report, first
@@ -159,14 +159,13 @@ class Drafting:
 
     def _validate(self, loaded: Loaded) -> Validated:
         reading, wanted = loaded.reading, loaded.command.definition_id
-        compiled = compile_definition(reading, 0, self._limits)
+        compiled = compile_definition(reading, 0, self._limits, misfits_of)
         wrong = [*other_id(reading, wanted), *reading.violations]
         # Without an id there is nothing to keep the draft under, and what is too large can never fit.
         wrong += (found for found in compiled.violations if found.path == "id" or found.code == "LIMIT")
         if wrong:
             raise Refused(refuse_content(dict.fromkeys(wrong), reading.definition.id))
-        schema = reading.definition.input_schema
-        schema_violations = check_schema(schema, reading) if schema is not None else ()
+        schema_violations = check_schemas(compiled.schemas, reading)
         schedule_violations = check_schedules(reading)
         violations = (*compiled.violations, *schema_violations, *schedule_violations, *compiled.warnings)
         return Validated(loaded, content_of(reading.definition), violations)

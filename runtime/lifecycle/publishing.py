@@ -34,7 +34,7 @@ from ..core.reader import Reading
 from ..core.refusals import Kind, Refusal, Refused, Violation
 from ..lifecycle_rows import DefinitionHead
 from ..ports import Clock
-from ..schemas import check_schema
+from ..schemas import check_schemas, misfits_of
 from ..slots import check_schedules
 from ..trigger_rows import JobRow, TriggerPause
 from .chain import Chain, Report, first
@@ -240,12 +240,11 @@ class Publishing:
         command, reading = loaded.command, loaded.reading
         if command.running is RunningExecutions.MIGRATE:
             raise _no_migration()
-        schema = reading.definition.input_schema
-        compiled = compile_definition(reading, standing_of(loaded.head).latest + 1, self.limits)
+        compiled = compile_definition(reading, standing_of(loaded.head).latest + 1, self.limits, misfits_of)
         wrong = (
             *other_id(reading, command.definition_id),
             *compiled.violations,
-            *(check_schema(schema, reading) if schema is not None else ()),
+            *check_schemas(compiled.schemas, reading),
             *check_schedules(reading),
         )
         if wrong or compiled.plan is None:

@@ -16,7 +16,6 @@ from ..rows import ExecutionRecord, ExecutionRef, Head, InboxKind, Request, Snap
 from ..trigger_rows import EventOutcome, ForgetJobs, JobRow, TriggerRow, WaitRow
 from .wanted import DefinitionPlace, Known, LinePlace, TriggerPlace, VersionPlace, WaitPlace
 
-SNAPSHOTS_KEPT = 2
 _SHARDS = 1024
 
 
@@ -173,6 +172,14 @@ class Changes:
         """By tenant and subscription id; None: the row goes."""
         self.feeds_pruned: dict[str, int] = {}
         """Positions by tenant."""
+        self.erased: dict[int, None] = {}
+        """Executions whose keys and sensitive values go."""
+        self.letters_erased: list[tuple[int, int, bytes]] = []
+        """Letter, execution, the payload that takes the place of its own."""
+        self.keys: dict[int, bytes] = {}
+        """New keys by execution; what is erased goes before them."""
+        self.sealed: dict[int, dict[bytes, bytes]] = {}
+        """New ciphertexts by execution and the bytes of their commitments; what is erased goes before them."""
         self.expiries: dict[int, tuple[str, int, int]] = {}
         """By execution: tenant, when it may be pruned by itself (0: it may not), position of its last event."""
         self.gone: list[ExecutionRecord] = []

@@ -32,6 +32,12 @@ LEFT JOIN (SELECT execution, max(sequence) AS last, count(*) AS stored FROM even
 WHERE x.sequence <> coalesce(e.last, 0) OR x.sequence <> coalesce(e.stored, 0)
 ORDER BY x.key LIMIT ?
 
+-- name: strange
+-- Each is told here, as no listing shows one whose status there is none of.
+SELECT tenant, execution_id, status FROM executions NOT INDEXED
+WHERE status NOT IN ('PENDING', 'RUNNING', 'REVERTING', 'COMPLETED', 'FAILED', 'REVERTED', 'CANCELLED', 'TERMINATED')
+ORDER BY key LIMIT ?
+
 -- name: unpublished
 SELECT d.tenant, d.definition_id, d.published
 FROM definitions AS d
@@ -43,35 +49,36 @@ ORDER BY d.tenant, d.definition_id LIMIT ?
 
 -- name: wrong_counts
 SELECT count(*) FROM (
-    SELECT tenant, definition_id, version, status, sum(executions) AS n FROM (
-        SELECT tenant, definition_id, version, status, executions FROM execution_counts
+    SELECT tenant, definition_id, version, status, state, sum(executions) AS n FROM (
+        SELECT tenant, definition_id, version, status, state, executions FROM execution_kinds
         UNION ALL
-        SELECT tenant, definition_id, version, status, -count(*) FROM executions
-        GROUP BY tenant, definition_id, version, status
-    ) GROUP BY tenant, definition_id, version, status HAVING n <> 0
+        SELECT tenant, definition_id, version, status, state, -count(*) FROM executions
+        GROUP BY tenant, definition_id, version, status, state
+    ) GROUP BY tenant, definition_id, version, status, state HAVING n <> 0
 )
 
 -- name: forget_counts
-DELETE FROM execution_counts
+DELETE FROM execution_kinds
 
 -- name: count_again
-INSERT INTO execution_counts (tenant, definition_id, version, status, executions)
-SELECT tenant, definition_id, version, status, count(*) FROM executions
-GROUP BY tenant, definition_id, version, status
+INSERT INTO execution_kinds (tenant, definition_id, version, status, state, executions)
+SELECT tenant, definition_id, version, status, state, count(*) FROM executions
+GROUP BY tenant, definition_id, version, status, state
 
 -- name: wrong_labels
 WITH had AS (
-    SELECT x.tenant, l.key AS name, l.value, x.key AS execution FROM executions AS x, json_each(x.labels) AS l
-    WHERE x.labels <> '{}'
+    SELECT x.tenant, l.key AS name, l.value, x.status, x.key AS execution
+    FROM executions AS x, json_each(iif(json_valid(x.labels), x.labels, '{}')) AS l WHERE x.labels <> '{}'
 )
-SELECT (SELECT count(*) FROM (SELECT tenant, name, value, execution FROM had
-                              EXCEPT SELECT tenant, name, value, execution FROM labels))
-     + (SELECT count(*) FROM (SELECT tenant, name, value, execution FROM labels
-                              EXCEPT SELECT tenant, name, value, execution FROM had))
+SELECT (SELECT count(*) FROM (SELECT tenant, name, value, status, execution FROM had
+                              EXCEPT SELECT tenant, name, value, status, execution FROM labels))
+     + (SELECT count(*) FROM (SELECT tenant, name, value, status, execution FROM labels
+                              EXCEPT SELECT tenant, name, value, status, execution FROM had))
 
 -- name: forget_labels
 DELETE FROM labels
 
 -- name: label_again
-INSERT INTO labels (tenant, name, value, execution)
-SELECT x.tenant, l.key, l.value, x.key FROM executions AS x, json_each(x.labels) AS l WHERE x.labels <> '{}'
+INSERT INTO labels (tenant, name, value, status, execution)
+SELECT x.tenant, l.key, l.value, x.status, x.key
+FROM executions AS x, json_each(iif(json_valid(x.labels), x.labels, '{}')) AS l WHERE x.labels <> '{}'

@@ -38,6 +38,7 @@ from .memory_feeds import FeedReads, FeedTables
 from .memory_lifecycle import LifecycleTables
 from .memory_listing import MemoryListing
 from .memory_retention import Retention, RetentionTables
+from .memory_secrets import SecretReads, SecretTables
 from .unit import Unit
 from .unit_retention import parts
 from .wanted import Known, Wanted
@@ -45,7 +46,7 @@ from .wanted import Known, Wanted
 T = TypeVar("T")
 
 
-class MemoryStore(FeedReads, MemoryListing, Retention):
+class MemoryStore(FeedReads, MemoryListing, SecretReads, Retention):
     """The `Store` port over dicts."""
 
     def __init__(self) -> None:
@@ -53,6 +54,7 @@ class MemoryStore(FeedReads, MemoryListing, Retention):
         self._counters = Counters()
         self._executions = ExecutionTables()
         self._feeds = FeedTables()
+        self._secrets = SecretTables(self._executions)
         self._lifecycle = LifecycleTables(lambda key: self._executions.executions[key].ref)
         self._retention = RetentionTables(self._executions, self._lifecycle, self._feeds)
 
@@ -95,6 +97,7 @@ class MemoryStore(FeedReads, MemoryListing, Retention):
         unit = Unit(self._look_up(Wanted(batch)), self._counters.copy())
         outcomes = [unit.add(write) for write in batch]
         self._counters = unit.counters
+        self._secrets.carry_out(unit.changes)
         self._executions.carry_out(unit.changes, unit.now)
         self._lifecycle.carry_out(unit.changes, unit.now)
         self._feeds.carry_out(unit.changes)
@@ -107,6 +110,7 @@ class MemoryStore(FeedReads, MemoryListing, Retention):
         self._lifecycle.look_up(wanted, known)
         self._feeds.look_up(wanted, known)
         self._retention.look_up(wanted, known)
+        self._secrets.look_up(wanted, known)
         return known
 
     # -- reading -----------------------------------------------------------------------------------------------
@@ -132,6 +136,11 @@ class MemoryStore(FeedReads, MemoryListing, Retention):
         """One page, as stored."""
         history = self._executions.histories[key].events if key in self._executions.histories else []
         return _fitting(history[after : after + limit], bytes_max)
+
+    async def snapshot(self, key: int, until: int | None = None) -> Snapshot | None:
+        """The newest at or before a sequence."""
+        kept = self._executions.snapshots.get(key, [])
+        return next((each for each in kept if until is None or each.sequence <= until), None)
 
     async def snapshots(self, key: int) -> list[Snapshot]:
         """Newest first."""

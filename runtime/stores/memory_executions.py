@@ -7,8 +7,9 @@ from typing import NamedTuple, TypeVar
 
 import msgspec
 
+from ..core.thinning import fallen_out
 from ..rows import DeadLetter, ExecutionRecord, ExecutionRef, InboxKind, Request, Snapshot, StoredEvent
-from .changes import SNAPSHOTS_KEPT, Changes, InboxEntry, TaskRow
+from .changes import Changes, InboxEntry, TaskRow
 from .wanted import Known, LetterPlace, Wanted
 
 K = TypeVar("K")
@@ -43,6 +44,7 @@ class ExecutionTables:
         self.keys: dict[ExecutionRef, int] = {}
         self.histories: dict[int, History] = {}
         self.snapshots: dict[int, list[Snapshot]] = {}
+        """Newest first."""
         self.tasks: dict[tuple[int, str], TaskRow] = {}
         self.timers: dict[tuple[int, str, str], int] = {}
         self.inbox: dict[int, InboxEntry] = {}
@@ -110,7 +112,8 @@ class ExecutionTables:
             kept = [other for other in self.snapshots.get(key, []) if other.sequence != snapshot.sequence]
             kept.append(snapshot)
             kept.sort(key=lambda each: each.sequence, reverse=True)
-            self.snapshots[key] = kept[:SNAPSHOTS_KEPT]
+            gone = fallen_out([each.sequence for each in reversed(kept)])
+            self.snapshots[key] = [each for each in kept if each.sequence not in gone]
 
     def _write_requests(self, changes: Changes, now: int) -> None:
         for request in changes.requests:

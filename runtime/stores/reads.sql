@@ -12,14 +12,26 @@ FROM executions WHERE key = ?
 
 -- name: events
 SELECT sequence, name, CAST(payload AS BLOB), created_at, hash, to_state, event_id, CAST(context AS BLOB), position
-FROM events WHERE execution = ? AND sequence > ? ORDER BY sequence LIMIT ?
+FROM events WHERE execution = ? AND sequence > ? AND typeof(sequence) = 'integer' ORDER BY sequence LIMIT ?
+
+-- name: stored_events
+-- All of a row comes from the table itself: what the index says of it may be sound where the row is not.
+SELECT iif(e.execution IS i.execution, e.sequence, -1), e.name, CAST(e.payload AS BLOB), e.created_at, e.hash,
+       e.to_state, e.event_id, CAST(e.context AS BLOB), e.position
+FROM events AS i CROSS JOIN events AS e NOT INDEXED ON e.position = i.position
+WHERE i.execution = ? AND i.sequence > ? AND typeof(i.sequence) = 'integer' ORDER BY i.sequence LIMIT ?
 
 -- name: context_before
 SELECT CAST(context AS BLOB) FROM events
 WHERE execution = ? AND sequence < ? AND context IS NOT NULL ORDER BY sequence DESC LIMIT 1
 
+-- name: snapshot
+SELECT sequence, format, data, checksum, created_at FROM snapshots
+WHERE execution = ? AND sequence <= ? AND typeof(sequence) = 'integer' ORDER BY sequence DESC LIMIT 1
+
 -- name: snapshots
-SELECT sequence, format, data, checksum FROM snapshots WHERE execution = ? ORDER BY sequence DESC
+SELECT sequence, format, data, checksum, created_at FROM snapshots
+WHERE execution = ? AND typeof(sequence) = 'integer' ORDER BY sequence DESC
 
 -- name: known_events
 SELECT e.event_id
@@ -169,20 +181,20 @@ FROM lines AS l CROSS JOIN executions AS e ON e.key = l.execution
 WHERE l.tenant = ? AND l.definition_id = ? AND l.line = ? ORDER BY l.execution LIMIT ?
 
 -- name: open_count
-SELECT count(*) FROM executions INDEXED BY executions_open
-WHERE tenant = ? AND definition_id = ? AND ended_at = 0
+SELECT coalesce(sum(executions), 0) FROM execution_kinds
+WHERE tenant = ? AND definition_id = ? AND status IN ('PENDING', 'RUNNING', 'REVERTING')
 
 -- name: open_version_count
-SELECT count(*) FROM executions INDEXED BY executions_open
-WHERE tenant = ? AND definition_id = ? AND version = ? AND ended_at = 0
+SELECT coalesce(sum(executions), 0) FROM execution_kinds
+WHERE tenant = ? AND definition_id = ? AND version = ? AND status IN ('PENDING', 'RUNNING', 'REVERTING')
 
--- name: next_open_version
-SELECT min(version) FROM executions INDEXED BY executions_open
-WHERE tenant = ? AND definition_id = ? AND version > ? AND ended_at = 0
+-- name: open_kinds
+SELECT DISTINCT version, status FROM execution_kinds
+WHERE tenant = ?1 AND definition_id = ?2 AND ?3 IN (0, version) AND status IN ('PENDING', 'RUNNING', 'REVERTING')
 
 -- name: open_executions
-SELECT key, tenant, execution_id FROM executions INDEXED BY executions_open
-WHERE tenant = ? AND definition_id = ? AND version = ? AND ended_at = 0 AND key > ? ORDER BY key LIMIT ?
+SELECT key, tenant, execution_id FROM executions INDEXED BY executions_by_definition
+WHERE tenant = ? AND definition_id = ? AND version = ? AND status = ? AND key > ? ORDER BY key LIMIT ?
 
 -- name: waits
 SELECT w.id, e.tenant, e.execution_id, w.execution, w.path
@@ -218,5 +230,6 @@ FROM jobs WHERE state = 'RUNNING' ORDER BY number
 SELECT max(revision) FROM revisions WHERE tenant IN (?, '')
 
 -- name: counts
-SELECT (SELECT count(*) FROM executions WHERE ended_at = 0), (SELECT count(*) FROM open_tasks), (SELECT count(*) FROM timers),
-       (SELECT count(*) FROM inbox), (SELECT count(*) FROM dead_letters), (SELECT count(*) FROM definitions)
+SELECT (SELECT coalesce(sum(executions), 0) FROM execution_kinds WHERE status IN ('PENDING', 'RUNNING', 'REVERTING')),
+       (SELECT count(*) FROM open_tasks), (SELECT count(*) FROM timers), (SELECT count(*) FROM inbox),
+       (SELECT count(*) FROM dead_letters), (SELECT count(*) FROM definitions)

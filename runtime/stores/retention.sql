@@ -13,9 +13,6 @@ SELECT min(position) FROM subscriptions WHERE tenant = ?
 -- name: drop_executions
 DELETE FROM executions WHERE key IN (/*rows*/ ? /*end*/)
 
--- name: drop_labels
-DELETE FROM labels WHERE /*any*/ (tenant = ? AND name = ? AND value = ? AND execution = ?) /*end*/
-
 -- name: drop_all_snapshots
 DELETE FROM snapshots WHERE execution IN (/*rows*/ ? /*end*/)
 
@@ -56,9 +53,17 @@ DELETE FROM events WHERE position IN (
     WHERE l.execution = ? ORDER BY e.sequence DESC LIMIT ?
 )
 
+-- The key that would open them is gone already.
+-- name: remove_leftover_values
+DELETE FROM sealed_values
+WHERE execution = (SELECT execution FROM leftovers WHERE execution = ?1)
+  AND commitment <= (SELECT max(commitment)
+                     FROM (SELECT commitment FROM sealed_values WHERE execution = ?1 ORDER BY commitment LIMIT ?2))
+
 -- name: finish_leftover
 DELETE FROM leftovers
 WHERE execution = ?1 AND NOT EXISTS (SELECT 1 FROM events WHERE execution = ?1)
+  AND NOT EXISTS (SELECT 1 FROM sealed_values WHERE execution = ?1)
 
 -- name: expired
 SELECT r.expires_at, r.execution, e.tenant, e.execution_id

@@ -40,18 +40,21 @@ from .sqlite_copies import StoreCopies
 from .sqlite_feeds import FeedReads
 from .sqlite_listing import SqliteListing
 from .sqlite_retention import Retention
+from .sqlite_secrets import SecretReads
 from .sqlite_writer import Writer, checkpoint, storage_error
 
 __all__ = ["SqliteStore", "pending_migrations"]
 
 _LOG = logging.getLogger(__name__)
 _ROWS_PER_CHECKPOINT = 2000
+_WIPE_PAUSE_SECONDS = 2.0
+"""Between two attempts to cut off the log, where a reader or a copy is in the way."""
 
 P = ParamSpec("P")
 T = TypeVar("T")
 
 
-class SqliteStore(FeedReads, SqliteListing, StoreCopies, Retention):
+class SqliteStore(FeedReads, SqliteListing, StoreCopies, SecretReads, Retention):
     """The `Store` port over a file and the few that SQLite and the lock keep beside it. Opened once, closed once."""
 
     def __init__(
@@ -71,12 +74,14 @@ class SqliteStore(FeedReads, SqliteListing, StoreCopies, Retention):
         self._checkpoint: asyncio.Task[None] | None = None
         self._checkpointed_rows = 0
         self._restart_due = False
+        self._wiping: asyncio.Task[None] | None = None
 
     async def open(self) -> StoreInfo:
         """Take the lock, migrate, count the opening. Raises StoreRefusedError; then everything is given back."""
         self._lock.take()
         try:
             self.scratch_path(self._path).unlink(missing_ok=True)
+            log_left = self._has_log()
             await self._connect(self._writing)
             info = await self._writing.run(
                 lambda connection: prepare(
@@ -97,7 +102,15 @@ class SqliteStore(FeedReads, SqliteListing, StoreCopies, Retention):
         except BaseException:
             await self.close()
             raise
+        if log_left:
+            # Of a process that was killed, perhaps between an erasure and what follows it.
+            self._writer.wipe_due = True
+            self._wipe_soon(self._writer)
         return info
+
+    def _has_log(self) -> bool:
+        log = self._path.with_name(f"{self._path.name}-wal")
+        return log.exists() and log.stat().st_size > 0
 
     async def _connect(self, connection: Connection) -> None:
         try:
@@ -108,6 +121,10 @@ class SqliteStore(FeedReads, SqliteListing, StoreCopies, Retention):
 
     async def close(self) -> None:
         """Close every connection, the writing one last: it copies the rest of the log and removes it."""
+        if self._wiping is not None:
+            self._wiping.cancel()
+            await asyncio.wait([self._wiping])
+            self._wiping = None
         if self._checkpoint is not None:
             await self._checkpoint
             self._checkpoint = None
@@ -124,9 +141,10 @@ class SqliteStore(FeedReads, SqliteListing, StoreCopies, Retention):
         if self._restart_due and not self._copies_under_way:
             await self._restart_log(writer)
         outcomes = await self._writing.run(lambda _: writer.flush(batch))
-        if writer.rows_changed - self._checkpointed_rows >= _ROWS_PER_CHECKPOINT and self._checkpoint is None:
-            self._checkpointed_rows = writer.rows_changed
-            self._checkpoint = asyncio.create_task(self._copy_log(writer), name="callboard-checkpoint")
+        if writer.rows_changed - self._checkpointed_rows >= _ROWS_PER_CHECKPOINT:
+            self._copy_soon(writer)
+        if writer.wipe_due:
+            self._wipe_soon(writer)
         return outcomes
 
     async def probe(self) -> bool:
@@ -144,8 +162,7 @@ class SqliteStore(FeedReads, SqliteListing, StoreCopies, Retention):
         except sqlite3.Error as error:
             raise storage_error(error, self._path.parent) or StorageFailedError(str(error)) from error
         finally:
-            if self._checkpoint is None:
-                self._checkpoint = asyncio.create_task(self._copy_log(writer), name="callboard-checkpoint")
+            self._copy_soon(writer)
 
     def _sound_writer(self) -> Writer:
         if self._failure is not None:
@@ -154,11 +171,19 @@ class SqliteStore(FeedReads, SqliteListing, StoreCopies, Retention):
             raise StorageFailedError("the store is not open")
         return self._writer
 
+    def _copy_soon(self, writer: Writer) -> asyncio.Task[None]:
+        if self._checkpoint is None:
+            self._checkpointed_rows = writer.rows_changed
+            self._checkpoint = asyncio.create_task(self._copy_log(writer), name="callboard-checkpoint")
+        return self._checkpoint
+
     async def _copy_log(self, writer: Writer) -> None:
         """Passive, beside the flushes. A full disk is met again by the next flush, which says so."""
         try:
             pages = await self._copying.run(lambda connection: checkpoint(connection, self._path.parent))
             self._restart_due = pages * writer.page_bytes > self._wal_bytes_max
+            if writer.wipe_due and not self._copies_under_way:
+                await self._writing.run(lambda _: writer.wipe_log())
         except StorageFullError as error:
             _LOG.warning("the disk is full, the write-ahead log cannot be copied: %s", error)
         except StorageFailedError as error:
@@ -173,6 +198,20 @@ class SqliteStore(FeedReads, SqliteListing, StoreCopies, Retention):
         self._restart_due = False
         if not await self._writing.run(lambda _: writer.restart_log()):
             _LOG.info("a reader keeps the write-ahead log from being restarted")
+
+    def _wipe_soon(self, writer: Writer) -> None:
+        if self._wiping is None:
+            self._wiping = asyncio.create_task(self._wipe_log(writer), name="callboard-wiping")
+
+    async def _wipe_log(self, writer: Writer) -> None:
+        """Until nothing that was erased is left in the log."""
+        try:
+            while writer.wipe_due and self._failure is None:
+                await asyncio.wait([self._copy_soon(writer)])
+                if writer.wipe_due:
+                    await asyncio.sleep(_WIPE_PAUSE_SECONDS)
+        finally:
+            self._wiping = None
 
     # -- reading -----------------------------------------------------------------------------------------------
 
@@ -202,9 +241,13 @@ class SqliteStore(FeedReads, SqliteListing, StoreCopies, Retention):
         """One page, as stored."""
         return await self._page(history_reads.stored_events, key, after, limit, bytes_max)
 
+    async def snapshot(self, key: int, until: int | None = None) -> Snapshot | None:
+        """The newest at or before a sequence."""
+        return await self._point(reads.snapshot, key, until)
+
     async def snapshots(self, key: int) -> list[Snapshot]:
         """Newest first."""
-        return await self._point(reads.snapshots, key)
+        return await self._page(reads.snapshots, key)
 
     async def known_events(self, key: int, event_ids: Sequence[str]) -> set[str]:
         """Which of these the history holds."""

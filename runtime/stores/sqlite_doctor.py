@@ -17,6 +17,7 @@ import msgspec
 
 from ..ports import StoreRefusedError
 from ..suspects import DEATHS_MAX, read_slot
+from .connection import LENIENT
 from .schema import FileLock, migrations, stored_version
 from .sql import statements
 
@@ -26,6 +27,7 @@ _LEFTOVERS: Final = ("-backup", "-restore", "-restore-journal", "-restore-wal", 
 _NUMBERS: Final = ("executions", "open_executions", "events", "open_tasks", "timers", "waits", "inbox", "outbox")
 _OWNED: Final = (
     *("labels", "events", "snapshots", "open_tasks", "timers", "inbox", "waits", "outbox", "lines", "retention"),
+    *("dead_letters", "secrets", "sealed_values"),
 )
 _ENDED_HAVE_NONE: Final = ("open_tasks", "timers", "waits")
 
@@ -74,7 +76,7 @@ def examine(database: Path, *, fix: bool = False) -> Examination:
     lock.take()
     try:
         return _Doctor(database, fix).examine()
-    except sqlite3.Error as error:
+    except (sqlite3.Error, UnicodeDecodeError) as error:  # it may not even be able to say what is wrong
         raise StoreRefusedError(f"{database} cannot be read: {error}; restore a backup") from error
     finally:
         lock.release()
@@ -94,6 +96,7 @@ class _Doctor:
         log_bytes = _size(self._beside("-wal"))
         uri = f"{self._database.resolve().as_uri()}?mode=rw"
         with closing(sqlite3.connect(uri, uri=True, isolation_level=None)) as connection:
+            connection.text_factory = LENIENT
             version = stored_version(connection, self._database)
             if not version:
                 raise StoreRefusedError(f"{self._database} is empty: no server has been started on it yet")
@@ -168,7 +171,7 @@ class _Doctor:
                 self._found("OPEN_AFTER_END", f"{table} has {count} rows of executions that have ended")
         self._heads(connection)
         self._definitions(connection)
-        if _has(connection, "execution_counts"):
+        if _has(connection, "execution_kinds"):
             self._derived(connection)
 
     def _heads(self, connection: sqlite3.Connection) -> None:
@@ -177,6 +180,8 @@ class _Doctor:
                 f"{tenant}/{execution_id}: its head is at {sequence}; {count} events are stored, the last is {last}"
             )
             self._found("HISTORY_INCOMPLETE", message)
+        for tenant, execution_id, status in connection.execute(_SQL["strange"], (_PROBLEMS_SHOWN,)):
+            self._found("HEAD_WRONG", f"{tenant}/{execution_id}: there is no status {status!r}; `verify` says more")
 
     def _definitions(self, connection: sqlite3.Connection) -> None:
         for tenant, definition_id, version in connection.execute(_SQL["unpublished"], (_PROBLEMS_SHOWN,)):

@@ -15,6 +15,7 @@ from .sql import Many, statements
 from .sqlite_feeds import look_up as look_up_subscriptions
 from .sqlite_retention import look_up as look_up_pruned
 from .sqlite_rows import definition_of, outcome_of, record_of, trigger_of
+from .sqlite_secrets import look_up as look_up_secrets
 from .wanted import Known, KnownWaits, LetterPlace, Member, Wanted
 
 _SQL = statements("writes.sql")
@@ -34,6 +35,7 @@ def look_up(connection: sqlite3.Connection, wanted: Wanted, heads: Heads) -> Kno
     _look_up_waits(connection, wanted, known)
     look_up_subscriptions(connection, wanted, known)
     look_up_pruned(connection, wanted, known)
+    look_up_secrets(connection, wanted, known)
     return known
 
 
@@ -81,12 +83,11 @@ def _look_up_definitions(connection: sqlite3.Connection, wanted: Wanted, known: 
     for statement, places in (("triggers_at", wanted.triggers), ("triggers_of", wanted.trigger_sets)):
         for row in _query(connection, statement, list(places)):
             known.triggers[row[0], row[1], row[2]] = trigger_of(row)
-    limit = wanted.writes + 1
     for tenant, definition_id, version in wanted.open:
         if version:
-            found = connection.execute(_SQL["open_version_at"], (tenant, definition_id, version, limit))
+            found = connection.execute(_SQL["open_version_at"], (tenant, definition_id, version))
         else:
-            found = connection.execute(_SQL["open_at"], (tenant, definition_id, limit))
+            found = connection.execute(_SQL["open_at"], (tenant, definition_id))
         (known.open[tenant, definition_id, version],) = found.fetchone()
 
 

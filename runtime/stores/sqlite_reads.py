@@ -60,6 +60,12 @@ def events(connection: sqlite3.Connection, key: int, after: int, limit: int, byt
     return page
 
 
+def snapshot(connection: sqlite3.Connection, key: int, until: int | None) -> Snapshot | None:
+    """The newest one at or before a sequence (None: of all)."""
+    row = connection.execute(_SQL["snapshot"], (key, _INT64_MAX if until is None else until)).fetchone()
+    return None if row is None else Snapshot(*row)
+
+
 def snapshots(connection: sqlite3.Connection, key: int) -> list[Snapshot]:
     """The kept ones, newest first."""
     return [Snapshot(*row) for row in connection.execute(_SQL["snapshots"], (key,))]
@@ -159,23 +165,17 @@ def open_count(connection: sqlite3.Connection, tenant: str, definition_id: str, 
 def open_executions(
     connection: sqlite3.Connection, tenant: str, definition_id: str, version: int, after: int, limit: int
 ) -> list[tuple[int, ExecutionRef]]:
-    """By key. The index is by version: each one that has open executions gives its first ones."""
-    versions = [version] if version else _open_versions(connection, tenant, definition_id)
+    """By key. The index is by version and status: each of them that there is gives its first ones. All at one moment,
+    for an execution may go from one to another."""
     found: list[tuple[int, ExecutionRef]] = []
-    for each in versions:
-        rows = connection.execute(_SQL["open_executions"], (tenant, definition_id, each, after, limit))
-        found += [(row[0], ExecutionRef(row[1], row[2])) for row in rows]
+    connection.execute("BEGIN")
+    try:
+        for kind in connection.execute(_SQL["open_kinds"], (tenant, definition_id, version)).fetchall():
+            rows = connection.execute(_SQL["open_executions"], (tenant, definition_id, *kind, after, limit))
+            found += [(row[0], ExecutionRef(row[1], row[2])) for row in rows]
+    finally:
+        connection.execute("COMMIT")
     return sorted(found)[:limit]
-
-
-def _open_versions(connection: sqlite3.Connection, tenant: str, definition_id: str) -> list[int]:
-    found: list[int] = []
-    last: int | None = -1
-    while last is not None:
-        (last,) = connection.execute(_SQL["next_open_version"], (tenant, definition_id, last)).fetchone()
-        if last is not None:
-            found.append(last)
-    return found
 
 
 def waits(

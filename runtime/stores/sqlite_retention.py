@@ -6,25 +6,24 @@ import sqlite3
 from collections.abc import Callable, Sequence
 from typing import Any, Concatenate, Final, ParamSpec, Protocol, TypeVar
 
-import msgspec
-
 from ..retention_rows import Expired, ExpiredQuery
-from ..rows import ExecutionRecord, ExecutionRef
+from ..rows import ExecutionRef
 from .changes import Changes
 from .sql import Many, statements
+from .sqlite_secrets import overwriting
 from .wanted import Known, Wanted
 
 _SQL = statements("retention.sql")
 _MANY = {name: Many(text) for name, text in _SQL.items() if Many.marked(text)}
 _OF_EXECUTIONS: Final = (
     "drop_all_snapshots",
-    "drop_inbox",
-    "drop_letters",
     "drop_waits",
     "drop_tasks",
     "drop_timers",
     "drop_expiries",
 )
+_IN_THE_CLEAR: Final = ("drop_inbox", "drop_letters")
+"""What may hold sensitive values as they were sent."""
 _SPARE_SHARE: Final = 10
 """One page in so many may stay unused: what is written next goes there, and the file need not grow again."""
 _SPARE_PAGES_MIN: Final = 64
@@ -63,14 +62,19 @@ def write(connection: sqlite3.Connection, changes: Changes) -> None:
         _take_away(connection, changes)
     for removal in changes.leftovers:
         connection.execute(_SQL["remove_leftover"], (removal.key, removal.events_max))
+        with overwriting(connection):
+            connection.execute(_SQL["remove_leftover_values"], (removal.key, removal.events_max))
         connection.execute(_SQL["finish_leftover"], (removal.key,))
 
 
 def _take_away(connection: sqlite3.Connection, changes: Changes) -> None:
+    """All but the labels and the counts, which are written with those of the executions that stay."""
     keys = [(record.key,) for record in changes.gone]
-    _run(connection, "drop_labels", [row for record in changes.gone for row in _labels(record)])
     for statement in _OF_EXECUTIONS:
         _run(connection, statement, keys)
+    with overwriting(connection):
+        for statement in _IN_THE_CLEAR:
+            _run(connection, statement, keys)
     _run(connection, "drop_events", [(key,) for (key,) in keys if key not in changes.left_over])
     _run(connection, "put_leftovers", [(key,) for key in changes.left_over])
     _run(connection, "drop_executions", keys)
@@ -79,11 +83,6 @@ def _take_away(connection: sqlite3.Connection, changes: Changes) -> None:
 def _run(connection: sqlite3.Connection, name: str, rows: Sequence[Sequence[Any]]) -> None:
     if rows:
         _MANY[name].run(connection, rows)
-
-
-def _labels(record: ExecutionRecord) -> list[tuple[str, str, str, int]]:
-    labels = msgspec.json.decode(record.head.labels, type=dict[str, str])
-    return [(record.ref.tenant, name, value, record.key) for name, value in labels.items()]
 
 
 # -- reads -----------------------------------------------------------------------------------------------------

@@ -11,6 +11,11 @@ from ..lifecycle_rows import DefinitionHead
 from ..rows import ExecutionRecord, ExecutionRef, Head
 from ..trigger_rows import EventOutcome, JobKind, JobRow, JobState, TriggerRow
 
+_HEAD_TYPES = (str, str, str, int, bytes, int, bytes, int, int, int, int)
+"""Of the fields of Head."""
+_NOTHING: dict[type, Any] = {str: "", int: -1, bytes: b""}
+"""What no field of a head ever is."""
+_LABELS = msgspec.json.Decoder(dict[str, str])
 _GONE = msgspec.json.Decoder(tuple[int, ...])
 _PAUSED = msgspec.json.Decoder(tuple[str, ...])
 _OUTCOME = msgspec.json.Decoder(EventOutcome)
@@ -18,8 +23,25 @@ _JSON = msgspec.json.Encoder()
 
 
 def record_of(row: Sequence[Any]) -> ExecutionRecord:
-    """The record of a row that has the columns of `executions_at`."""
-    return ExecutionRecord(ExecutionRef(row[1], row[2]), row[0], Head(*row[3:]))
+    """The record of a row that has the columns of `executions_at`.
+
+    SQLite keeps whatever stands in the file: a damaged field of another type is taken for what no head has, so that
+    `verify` names it and the rows beside it can be listed.
+    """
+    key, tenant, name, *head = row
+    if type(tenant) is not str or type(name) is not str:
+        tenant, name = str(tenant), str(name)
+    if tuple(map(type, head)) != _HEAD_TYPES:
+        head = [one if type(one) is kind else _NOTHING[kind] for one, kind in zip(head, _HEAD_TYPES, strict=True)]
+    return ExecutionRecord(ExecutionRef(tenant, name), key, Head(*head))
+
+
+def labels_of(labels: bytes) -> dict[str, str]:
+    """The labels in a row; none where it is damaged."""
+    try:
+        return _LABELS.decode(labels)
+    except (msgspec.MsgspecError, UnicodeDecodeError):
+        return {}
 
 
 def definition_of(row: Sequence[Any]) -> DefinitionHead:

@@ -16,6 +16,7 @@ from ..core.state import ENDED
 from ..ports import StorageFailedError, StorageFullError
 from ..writes import Lost, Outcome, Why, Write
 from .changes import Counters
+from .connection import LENIENT
 from .sql import statements
 from .sqlite_lookups import Heads
 from .sqlite_writes import carry_out
@@ -41,6 +42,7 @@ class Writer:
     """Writes batches; remembers the heads of the executions it wrote, so that a step reads nothing."""
 
     def __init__(self, connection: sqlite3.Connection, folder: Path) -> None:
+        connection.text_factory = LENIENT  # one damaged row must not fail a flush
         self._connection = connection
         self._folder = folder
         self._heads: Heads = {}
@@ -49,6 +51,8 @@ class Writer:
         (self.page_bytes,) = connection.execute("PRAGMA page_size").fetchone()
         self.rows_changed = 0
         """Since the connection was opened."""
+        self.wipe_due = False
+        """The log may hold what is erased in the database."""
 
     def flush(self, batch: Sequence[Write]) -> list[Outcome]:
         """One transaction for all of it. Raises StorageFullError or StorageFailedError, and then nothing is written."""
@@ -61,6 +65,7 @@ class Writer:
             return self._one_by_one(batch)
         self._commit(counters)
         self._remember(known)
+        self.wipe_due = self.wipe_due or known.wiped
         return outcomes
 
     def probe(self) -> bool:
@@ -79,9 +84,18 @@ class Writer:
 
     def restart_log(self) -> bool:
         """Copy all of the log into the database and begin it anew; False while a reader is in the way."""
+        return self._copy_log("RESTART")
+
+    def wipe_log(self) -> bool:
+        """The same, and nothing that was written to the log stays in its file."""
+        wiped = self._copy_log("TRUNCATE")
+        self.wipe_due = self.wipe_due and not wiped
+        return wiped
+
+    def _copy_log(self, mode: str) -> bool:
         self._execute("PRAGMA busy_timeout = 100")
         try:
-            busy, _, _ = self._execute("PRAGMA wal_checkpoint(RESTART)").fetchone()
+            busy, _, _ = self._execute(f"PRAGMA wal_checkpoint({mode})").fetchone()
         finally:
             self._execute("PRAGMA busy_timeout = 5000")
         return not busy
@@ -98,7 +112,8 @@ class Writer:
         before = counters.copy()
         self._execute("SAVEPOINT alone")
         try:
-            (outcome,), _ = carry_out(self._connection, [write], counters, {})
+            (outcome,), known = carry_out(self._connection, [write], counters, {})
+            self.wipe_due = self.wipe_due or known.wiped
         except Exception as error:  # noqa: BLE001 - whatever a row raised, only its own write may fail
             serious = storage_error(error, self._folder)
             if serious is not None:

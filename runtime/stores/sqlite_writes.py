@@ -11,19 +11,21 @@ from typing import Any
 
 import msgspec
 
-from ..rows import ExecutionRecord, Head, Request
+from ..core.thinning import fallen_out
+from ..rows import Request, Snapshot
 from ..writes import Outcome, Write
-from .changes import SNAPSHOTS_KEPT, Changes, Counters, TaskRow, shard_of
+from .changes import Changes, Counters, TaskRow
 from .sql import Many, statements
+from .sqlite_executions import write as write_executions
 from .sqlite_feeds import write as write_feeds
 from .sqlite_lookups import Heads, look_up
 from .sqlite_retention import write as write_retention
 from .sqlite_rows import definition_row, job_row, outcome_data, trigger_row
+from .sqlite_secrets import overwriting
+from .sqlite_secrets import write as write_secrets
 from .unit import Unit
 from .unit_retention import parts
 from .wanted import Known, Wanted
-
-assert SNAPSHOTS_KEPT == 2, "the statement drop_snapshots keeps two"
 
 _SQL = statements("writes.sql")
 _MANY = {name: Many(text) for name, text in _SQL.items() if Many.marked(text)}
@@ -46,6 +48,7 @@ def carry_out(
         known.heads = {**known.heads, **later.heads}
         for key in known.gone:
             known.heads.pop(key, None)
+        known.wiped = known.wiped or later.wiped
     return outcomes, known
 
 
@@ -63,7 +66,7 @@ def _carry_out(
 
 
 def _write(connection: sqlite3.Connection, changes: Changes, now: int) -> None:
-    _write_executions(connection, changes)
+    write_executions(connection, changes)
     _many(
         connection,
         "insert_events",
@@ -86,9 +89,8 @@ def _write(connection: sqlite3.Connection, changes: Changes, now: int) -> None:
     if changes.requests:
         _write_requests(connection, changes.requests, now)
     for key, snapshot in changes.snapshots:
-        row = (key, snapshot.sequence, snapshot.format, snapshot.check, snapshot.data)
-        _many(connection, "insert_snapshots", [row])
-        connection.execute(_SQL["drop_snapshots"], (key,))
+        _write_snapshot(connection, key, snapshot)
+    write_secrets(connection, changes)
     _write_inbox(connection, changes)
     _write_tasks(connection, changes)
     _write_timers(connection, changes)
@@ -112,71 +114,13 @@ def _many(connection: sqlite3.Connection, name: str, rows: Sequence[Sequence[Any
         _MANY[name].run(connection, rows)
 
 
-def _write_executions(connection: sqlite3.Connection, changes: Changes) -> None:
-    inserted: list[tuple[Any, ...]] = []
-    advanced: list[tuple[Any, ...]] = []
-    changed: list[tuple[Any, ...]] = []
-    old_labels: list[tuple[str, str, str, int]] = []
-    new_labels: list[tuple[str, str, str, int]] = []
-    for record in changes.executions:
-        inserted.append(_new_row(record))
-        new_labels += _labels(record, record.head.labels)
-    for key, (stored, head) in changes.heads.items():
-        before = stored.head
-        hot = (key, head.state, head.sequence, head.hash, head.updated_at)
-        if _cold(before) == _cold(head):
-            advanced.append(hot)
-            continue
-        changed.append((*hot, *_cold(head)))
-        if before.labels != head.labels:
-            old_labels += _labels(stored, before.labels)
-            new_labels += _labels(stored, head.labels)
-    _many(connection, "insert_executions", inserted)
-    _many(connection, "advance_executions", advanced)
-    _many(connection, "change_executions", changed)
-    _many(connection, "delete_labels", old_labels)
-    _many(connection, "insert_labels", new_labels)
-
-
-def _cold(head: Head) -> tuple[Any, ...]:
-    """The columns that a step leaves alone; some of them stand in an index."""
-    return (
-        head.status,
-        head.definition_id,
-        head.version,
-        head.labels,
-        head.started_at,
-        head.ended_at,
-        head.incidents,
-    )
-
-
-def _new_row(record: ExecutionRecord) -> tuple[Any, ...]:
-    ref, head = record.ref, record.head
-    return (
-        record.key,
-        ref.tenant,
-        ref.execution_id,
-        shard_of(ref),
-        head.definition_id,
-        head.version,
-        head.labels,
-        head.status,
-        head.state,
-        head.sequence,
-        head.hash,
-        head.started_at,
-        head.updated_at,
-        head.ended_at,
-        head.incidents,
-    )
-
-
-def _labels(record: ExecutionRecord, labels: bytes) -> list[tuple[str, str, str, int]]:
-    if labels == b"{}":
-        return []
-    decoded = msgspec.json.decode(labels, type=dict[str, str])
-    return [(record.ref.tenant, name, value, record.key) for name, value in decoded.items()]
+def _write_snapshot(connection: sqlite3.Connection, key: int, snapshot: Snapshot) -> None:
+    """Store it, and drop those that need not be kept any longer. Where they are is read from the index alone: a state
+    may be large."""
+    row = (key, snapshot.sequence, snapshot.format, snapshot.check, snapshot.data, snapshot.created_at)
+    _many(connection, "insert_snapshots", [row])
+    kept = [sequence for (sequence,) in connection.execute(_SQL["snapshots_at"], (key,))]
+    _many(connection, "delete_snapshots", [(key, sequence) for sequence in fallen_out(kept)])
 
 
 def _write_requests(connection: sqlite3.Connection, requests: Sequence[Request], now: int) -> None:
@@ -187,6 +131,13 @@ def _write_requests(connection: sqlite3.Connection, requests: Sequence[Request],
 
 def _write_inbox(connection: sqlite3.Connection, changes: Changes) -> None:
     _many(connection, "insert_inbox", changes.inbox)
+    if changes.inbox_gone or changes.letters_gone or changes.closed:
+        # What was sent lies in both of these as it was sent, sensitive values in the clear.
+        with overwriting(connection):
+            _clear_inbox(connection, changes)
+
+
+def _clear_inbox(connection: sqlite3.Connection, changes: Changes) -> None:
     for row in changes.requeued:
         connection.execute(_SQL["requeue_letter"], row)
     _many(connection, "delete_letters", [(letter,) for letter in changes.letters_gone])

@@ -24,6 +24,7 @@ from ..writes import Committed, Lost, Outcome, Why
 from .changes import Books, Buried, OutboxEntry, TaskRow, shard_of
 from .unit_inbox import is_there
 from .unit_lines import join, leave, refuse_claims
+from .unit_secrets import erase, refuse_secrets, seal
 from .unit_waits import close_wait, open_wait
 from .wanted import Known
 
@@ -56,6 +57,10 @@ def append(books: Books, write: ExecutionAppend, at: int) -> Outcome:
         woken += _carry_out(books, write, key, at)
     if write.expires_at:
         changes.expiries[key] = (write.ref.tenant, write.expires_at, position)
+    if write.erases is not None:
+        erase(books, key, write.erases)
+    elif write.secrets is not None:
+        seal(books, key, write.secrets)
     return Committed(key=key, position=position, woken=woken)
 
 
@@ -114,6 +119,8 @@ def _refuse(books: Books, write: ExecutionAppend) -> Lost | None:
     lost = _refuse_events(known, write, key, sequence)
     if lost is None and write.claims:
         lost = refuse_claims(known, write)
+    if lost is None and write.secrets is not None:
+        lost = refuse_secrets(known, write, write.secrets)
     return lost
 
 

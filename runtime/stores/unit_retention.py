@@ -8,12 +8,14 @@ from typing import Final
 
 import msgspec
 
+from ..core.state import ENDED
 from ..feed_rows import FeedPruning
 from ..retention_rows import ExecutionDeletion, ExecutionPruning, JobBegin, LeftoverRemoval
 from ..rows import ExecutionRecord, ExecutionRef
 from ..writes import Committed, Lost, Outcome, Why, Write
 from .changes import Books
 from .unit_feeds import prune_feed
+from .unit_secrets import forget
 
 EVENTS_AT_ONCE_MAX: Final = 1_000
 """Events that go with their executions in one commit; those of the others stay behind as leftovers."""
@@ -65,7 +67,7 @@ def prune(books: Books, write: ExecutionPruning) -> Outcome:
 
 def _kept(books: Books, record: ExecutionRecord) -> Why | None:
     """Why an execution stays, whoever wants it to go; None: it need not."""
-    if not record.head.ended_at:
+    if not record.head.ended_at or record.head.status not in ENDED:  # one flipped bit must not make an end
         return Why.OPEN
     if record.head.incidents:
         return Why.INCIDENTS
@@ -82,6 +84,7 @@ def _take_away(books: Books, record: ExecutionRecord) -> None:
         changes.left_over.add(record.key)
     else:
         changes.gone_events += record.head.sequence
+    forget(books, record.key)
     prune_feed(books, FeedPruning(record.ref.tenant, known.last_positions.get(record.key, 0)))
 
 

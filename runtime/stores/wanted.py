@@ -73,7 +73,6 @@ class Wanted:
     """What a batch asks about."""
 
     def __init__(self, batch: Sequence[Write]) -> None:
-        self.writes = len(batch)
         self.refs: set[ExecutionRef] = set()
         self.keys: set[int] = set()
         self.requests: set[tuple[str, str]] = set()
@@ -95,14 +94,15 @@ class Wanted:
         self.trigger_sets: set[DefinitionPlace] = set()
         """Definitions of which all triggers are wanted."""
         self.open: set[VersionPlace] = set()
-        """Where the open executions are to be counted: no further than one more than there are writes, for each of
-        them ends at most one."""
+        """Where the open executions are to be counted."""
         self.subscriptions: set[tuple[str, str]] = set()
         self.subscribers: set[str] = set()
         """Tenants of which the subscriptions are to be counted."""
         self.pruned_refs: set[ExecutionRef] = set()
         self.pruned_keys: set[int] = set()
         """Executions that are to go."""
+        self.secrets: set[int] = set()
+        """Executions of which it is asked whether they have a key."""
         self.acknowledged: set[str] = set()
         """Tenants of which the subscription that is furthest behind is wanted."""
         for write in batch:
@@ -155,6 +155,8 @@ class Wanted:
             for event in write.events:
                 if event.event_id:
                     self.history_ids.add((write.key, event.event_id))
+            if write.secrets is not None or write.erases is not None:
+                self.secrets.add(write.key)
         if write.consumed:
             self.inbox.update(write.consumed)
         if write.guard is not None:
@@ -266,6 +268,10 @@ class Known:
         """Up to where all subscriptions of a tenant have acknowledged; not here: it has none."""
         self.gone: set[int] = set()
         """Executions that went with this batch."""
+        self.secrets: set[int] = set()
+        """Executions that have a key."""
+        self.wiped = False
+        """Something was erased with this batch that may not stay in any file."""
 
     def to_prune(self, wanted: Wanted) -> set[int]:
         """The keys of the executions that are to go."""

@@ -87,16 +87,12 @@ FROM (VALUES /*rows*/ (?, ?) /*end*/) AS v
 CROSS JOIN triggers AS t ON t.tenant = v.column1 AND t.definition_id = v.column2
 
 -- name: open_at
-SELECT count(*) FROM (
-    SELECT 1 FROM executions INDEXED BY executions_open
-    WHERE tenant = ? AND definition_id = ? AND ended_at = 0 LIMIT ?
-)
+SELECT coalesce(sum(executions), 0) FROM execution_kinds
+WHERE tenant = ? AND definition_id = ? AND status IN ('PENDING', 'RUNNING', 'REVERTING')
 
 -- name: open_version_at
-SELECT count(*) FROM (
-    SELECT 1 FROM executions INDEXED BY executions_open
-    WHERE tenant = ? AND definition_id = ? AND version = ? AND ended_at = 0 LIMIT ?
-)
+SELECT coalesce(sum(executions), 0) FROM execution_kinds
+WHERE tenant = ? AND definition_id = ? AND version = ? AND status IN ('PENDING', 'RUNNING', 'REVERTING')
 
 -- name: insert_executions
 INSERT INTO executions (key, tenant, execution_id, shard, definition_id, version, labels, status, state, sequence,
@@ -104,21 +100,47 @@ INSERT INTO executions (key, tenant, execution_id, shard, definition_id, version
 VALUES /*rows*/ (?, ?, ?, ?, ?, ?, CAST(? AS TEXT), ?, ?, ?, ?, ?, ?, ?, ?) /*end*/
 
 -- name: advance_executions
-UPDATE executions SET state = v.column2, sequence = v.column3, hash = v.column4, updated_at = v.column5
+UPDATE executions SET sequence = v.column2, hash = v.column3, updated_at = v.column4
+FROM (VALUES /*rows*/ (?, ?, ?, ?) /*end*/) AS v WHERE key = v.column1
+
+-- name: advance_execution
+UPDATE executions SET sequence = ?2, hash = ?3, updated_at = ?4 WHERE key = ?1
+
+-- name: enter_executions
+UPDATE executions SET sequence = v.column2, hash = v.column3, updated_at = v.column4, state = v.column5
 FROM (VALUES /*rows*/ (?, ?, ?, ?, ?) /*end*/) AS v WHERE key = v.column1
+
+-- name: end_executions
+UPDATE executions
+SET sequence = v.column2, hash = v.column3, updated_at = v.column4, state = v.column5, status = v.column6,
+    ended_at = v.column7
+FROM (VALUES /*rows*/ (?, ?, ?, ?, ?, ?, ?) /*end*/) AS v WHERE key = v.column1
+
+-- name: end_execution
+UPDATE executions SET sequence = ?2, hash = ?3, updated_at = ?4, state = ?5, status = ?6, ended_at = ?7 WHERE key = ?1
 
 -- name: change_executions
 UPDATE executions
-SET state = v.column2, sequence = v.column3, hash = v.column4, updated_at = v.column5, status = v.column6,
-    definition_id = v.column7, version = v.column8, labels = CAST(v.column9 AS TEXT), started_at = v.column10,
-    ended_at = v.column11, incidents = v.column12
+SET sequence = v.column2, hash = v.column3, updated_at = v.column4, state = v.column5, status = v.column6,
+    ended_at = v.column7, definition_id = v.column8, version = v.column9, labels = CAST(v.column10 AS TEXT),
+    started_at = v.column11, incidents = v.column12
 FROM (VALUES /*rows*/ (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?) /*end*/) AS v WHERE key = v.column1
 
 -- name: delete_labels
-DELETE FROM labels WHERE /*any*/ (tenant = ? AND name = ? AND value = ? AND execution = ?) /*end*/
+DELETE FROM labels
+WHERE /*any*/ (tenant = ? AND name = ? AND value = ? AND status = ? AND execution = ?) /*end*/
 
 -- name: insert_labels
-INSERT INTO labels (tenant, name, value, execution) VALUES /*rows*/ (?, ?, ?, ?) /*end*/
+INSERT INTO labels (tenant, name, value, status, execution) VALUES /*rows*/ (?, ?, ?, ?, ?) /*end*/
+
+-- name: count_executions
+INSERT INTO execution_kinds (tenant, definition_id, version, status, state, executions)
+VALUES /*rows*/ (?, ?, ?, ?, ?, ?) /*end*/
+ON CONFLICT (tenant, definition_id, version, status, state) DO UPDATE SET executions = executions + excluded.executions
+
+-- name: forget_kinds
+DELETE FROM execution_kinds
+WHERE /*any*/ (tenant = ? AND definition_id = ? AND version = ? AND executions = 0) /*end*/
 
 -- name: insert_events
 INSERT INTO events (position, execution, sequence, name, payload, created_at, hash, to_state, event_id, context)
@@ -132,12 +154,14 @@ VALUES /*rows*/ (?, ?, ?, ?, ?) /*end*/
 DELETE FROM requests WHERE id IN (SELECT id FROM requests ORDER BY id LIMIT ?) AND expires_at <= ?
 
 -- name: insert_snapshots
-INSERT OR REPLACE INTO snapshots (execution, sequence, format, checksum, data) VALUES /*rows*/ (?, ?, ?, ?, ?) /*end*/
+INSERT OR REPLACE INTO snapshots (execution, sequence, format, checksum, data, created_at)
+VALUES /*rows*/ (?, ?, ?, ?, ?, ?) /*end*/
 
--- name: drop_snapshots
-DELETE FROM snapshots
-WHERE execution = ?1
-  AND sequence < (SELECT sequence FROM snapshots WHERE execution = ?1 ORDER BY sequence DESC LIMIT 1 OFFSET 1)
+-- name: snapshots_at
+SELECT sequence FROM snapshots WHERE execution = ? ORDER BY sequence
+
+-- name: delete_snapshots
+DELETE FROM snapshots WHERE /*any*/ (execution = ? AND sequence = ?) /*end*/
 
 -- name: insert_inbox
 INSERT INTO inbox (id, execution, shard, kind, event_id, name, payload, context, accepted_at, path, published_id)

@@ -28,6 +28,7 @@ from ..codec_executions import (
     dead_letter_of,
     event_of,
     execution_of,
+    expected_of,
     fitted,
     start_of,
 )
@@ -93,10 +94,9 @@ class ExecutionService(HistoryService, FeedCalls, ForkingService, ListingService
     # Events
 
     async def SubmitEvent(self, call: Call, request: events_pb2.SubmitEventRequest) -> events_pb2.SubmitEventResponse:
-        unsupported(request, "expected_sequence")
         payload = value_of(request.payload, "payload", self._payload_bytes_max)
         answer = await self._runtime.submit(
-            call.caller(request), request.execution_id, request.name, payload, request.event_id
+            call.caller(request), request.execution_id, request.name, payload, request.event_id, expected_of(request)
         )
         return events_pb2.SubmitEventResponse(
             execution=execution_of(answer.view),
@@ -199,7 +199,6 @@ class ExecutionService(HistoryService, FeedCalls, ForkingService, ListingService
         return control_pb2.TerminateExecutionResponse(execution=execution_of(view))
 
     async def ResolveStep(self, call: Call, request: control_pb2.ResolveStepRequest) -> control_pb2.ResolveStepResponse:
-        unsupported(request, "expected_sequence")
         _check_reason(request.reason)
         action = ACTIONS.get(request.action)
         if action is None:
@@ -207,7 +206,14 @@ class ExecutionService(HistoryService, FeedCalls, ForkingService, ListingService
         result = value_of(request.result, "result", self._payload_bytes_max)
         failure = read_failure(request.failure, self._payload_bytes_max) if request.HasField("failure") else None
         view = await self._runtime.resolve(
-            call.caller(request), request.execution_id, request.step_path, action, result, request.reason, failure
+            call.caller(request),
+            request.execution_id,
+            request.step_path,
+            action,
+            result,
+            request.reason,
+            failure,
+            expected_of(request),
         )
         return control_pb2.ResolveStepResponse(execution=execution_of(view))
 

@@ -13,7 +13,7 @@ from callboard.v1 import execution_service_pb2 as pb2
 from ..calls import Call, Calls
 from ..codec import payload_of_json
 from ..codec_executions import FRAME_BYTES_MAX, execution_of, fitted
-from ..codec_histories import moment_of, snapshot_of, steps_of, verification_of
+from ..codec_histories import moment_of, sensitive_places_of, snapshot_of, steps_of, verification_of
 from ..requests import Faults, invalid
 
 _STEPS_DEFAULT: Final = 100
@@ -76,6 +76,7 @@ def _replayed(replayed: Replayed, request: pb2.ReplayExecutionRequest) -> pb2.Re
     if replayed.view is not None:
         answer.execution.CopyFrom(fitted(execution_of(replayed.view, full=True), request.max_frame_bytes))
         answer.state.CopyFrom(payload_of_json(replayed.state))
+        answer.sensitive_places.extend(sensitive_places_of(replayed.state))
     if replayed.begun_from is not None:
         answer.snapshot.CopyFrom(snapshot_of(replayed.begun_from))
     answer.skipped_snapshots.extend(snapshot_of(snapshot) for snapshot in replayed.skipped)
@@ -86,6 +87,7 @@ def _fill(answer: pb2.ReplayExecutionResponse, steps: list[pb2.ReplayStep], byte
     """Add the steps that fit, at least one; a state that leaves no room is not shown."""
     if answer.ByteSize() > bytes_max:
         answer.ClearField("state")
+        answer.ClearField("sensitive_places")
     room = bytes_max - answer.ByteSize()
     for step in steps:
         room -= step.ByteSize() + _STEP_OVERHEAD_BYTES

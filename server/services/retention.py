@@ -1,4 +1,4 @@
-"""The part of `ExecutionService` that takes ended executions away."""
+"""The part of `ExecutionService` that takes ended executions away, or what was sensitive in them."""
 
 from __future__ import annotations
 
@@ -7,12 +7,13 @@ from callboard.v1 import execution_control_pb2 as control_pb2
 from callboard.v1 import execution_service_pb2 as pb2
 
 from ..calls import Call
+from ..codec_executions import execution_of
 from ..codec_triggers import job_of
-from ..requests import Faults, moment_us
+from ..requests import REASON_CHARACTERS_MAX, Faults, moment_us
 
 
 class RetentionService:
-    """DeleteExecution and PruneExecutions."""
+    """DeleteExecution, PruneExecutions and EraseExecution."""
 
     _runtime: Runtime
 
@@ -36,3 +37,13 @@ class RetentionService:
             call.caller(request), request.filter, ended_before, request.max_count, dry_run=request.validate_only
         )
         return control_pb2.PruneExecutionsResponse(job=job_of(job) if job is not None else None, matched_count=matched)
+
+    async def EraseExecution(
+        self, call: Call, request: control_pb2.EraseExecutionRequest
+    ) -> control_pb2.EraseExecutionResponse:
+        faults = Faults()
+        faults.execution_id(request.execution_id)
+        faults.short("reason", request.reason, REASON_CHARACTERS_MAX)
+        faults.settle()
+        view = await self._runtime.erasing.erase(call.caller(request), request.execution_id, request.reason)
+        return control_pb2.EraseExecutionResponse(execution=execution_of(view))

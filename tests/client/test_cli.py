@@ -241,6 +241,9 @@ def test_resolve_says_what_becomes_of_a_step(threaded: FakeServer) -> None:
     assert result.exit_code == 0, result.output
     [request] = threaded.unary.asked("ResolveStep")
     assert (request.step_path, request.action, request.result.json, request.reason) == ("ship", 3, "[1]", "by hand")
+    assert not request.HasField("expected_sequence")
+    assert run(threaded, "resolve", "e1", "ship", "--action", "skip", "--expected-sequence", "7").exit_code == 0
+    assert threaded.unary.asked("ResolveStep")[1].expected_sequence == 7
     assert run(threaded, "resolve", "e1", "ship", "--action", "skip", "--result", "1").exit_code == 2
     assert run(threaded, "resolve", "e1", "ship", "--action", "dance").exit_code == 2
 
@@ -250,7 +253,17 @@ def test_events_are_handed_in(threaded: FakeServer) -> None:
     threaded.unary.on("EnqueueEvent", events_pb.EnqueueEventResponse(event_id="x", duplicate=True))
     assert "kept" in run(threaded, "submit", "e1", "approved", "--payload", '{"by": "ann"}').stdout
     assert "accepted before" in run(threaded, "enqueue", "e1", "approved", "--event-id", "x").stdout
-    assert threaded.unary.asked("SubmitEvent")[0].payload.json == '{"by":"ann"}'
+    [request] = threaded.unary.asked("SubmitEvent")
+    assert (request.payload.json, request.HasField("expected_sequence")) == ('{"by":"ann"}', False)
+
+
+def test_an_event_is_for_one_sequence_only_where_that_is_said(threaded: FakeServer) -> None:
+    mismatch = status(grpc.StatusCode.ABORTED, "SEQUENCE_MISMATCH", "e1 is at 8", sequence="8", expected_sequence="7")
+    threaded.unary.on("SubmitEvent", mismatch)
+    result = run(threaded, "submit", "e1", "approved", "--expected-sequence", "7")
+    assert (result.exit_code, "SEQUENCE_MISMATCH" in result.stderr) == (1, True)
+    assert threaded.unary.asked("SubmitEvent")[0].expected_sequence == 7
+    assert run(threaded, "submit", "e1", "approved", "--expected-sequence", "0").exit_code == 2
 
 
 def test_an_unknown_command_is_wrong_usage() -> None:

@@ -1,4 +1,5 @@
 import json
+from datetime import UTC, datetime
 from typing import Any
 
 import grpc
@@ -44,7 +45,7 @@ def step(sequence: int, *values: tuple[str, str | None, str | None]) -> pb.Repla
 FIRST_PAGE = pb.ReplayExecutionResponse(
     execution=RUNNING,
     state=Payload(json='{"sequence": 2}'),
-    snapshot=executions_pb2.Snapshot(sequence=1),
+    snapshot=executions_pb2.Snapshot(sequence=1, created_at=Timestamp(seconds=1_700_000_000)),
     skipped_snapshots=[executions_pb2.Snapshot(sequence=2)],
     events_replayed=1,
     steps=[step(1, ("/sequence", "0", "1"), ("/a", None, "null"), ("/b", "1", "2"))],
@@ -63,6 +64,7 @@ async def test_a_replay_has_all_steps_of_all_pages(server: FakeServer) -> None:
         replayed = await client.replay("o-1", until_sequence=2, debug=True)
     assert (replayed.execution.id, replayed.state, replayed.events_replayed) == ("o-1", {"sequence": 2}, 1)
     assert replayed.snapshot is not None and replayed.snapshot.sequence == 1
+    assert replayed.snapshot.created_at == datetime.fromtimestamp(1_700_000_000, UTC)
     assert [one.sequence for one in replayed.skipped_snapshots] == [2]
     assert [one.event.sequence for one in replayed.steps] == [1, 2]
     _, added, changed = replayed.steps[0].changes
@@ -91,7 +93,7 @@ def test_a_replay_shows_what_each_event_changed(threaded: FakeServer) -> None:
         "~ /b  1 -> 2",
         "- /a  null",
     ]
-    assert "1 event from the snapshot at 1" in result.stdout
+    assert "1 event from the snapshot at 1, made 2023-11-14T22:13:20Z" in result.stdout
     assert "passed over  the snapshot at 2" in result.stdout
     asked = threaded.unary.asked("ReplayExecution")
     assert all((one.until_sequence, one.use_snapshots) == (2, False) for one in asked)
@@ -175,6 +177,17 @@ def test_verify_of_all_names_the_damaged_ones(threaded: FakeServer) -> None:
     result = run(threaded, "verify", "--all", "--json")
     assert result.exit_code == 0
     assert [json.loads(line)["execution_id"] for line in result.stdout.splitlines()] == ["o-3", "o-2", "o-1"]
+
+
+@pytest.mark.parametrize("reason", ["INTERNAL", "INVALID_REQUEST", "HISTORY_DAMAGED"])
+def test_verify_of_all_goes_on_behind_one_that_cannot_be_read(threaded: FakeServer, reason: str) -> None:
+    threaded.unary.on("ListExecutions", listing("o-2", "o-1"))
+    threaded.unary.on("VerifyExecution", status(grpc.StatusCode.INTERNAL, reason), SOUND)
+    result = run(threaded, "verify", "--all")
+    assert (result.exit_code, result.stdout) == (1, "2 executions with 4 events checked: 1 damaged\n")
+    assert result.stderr.startswith("o-2: cannot be checked: ")
+    threaded.unary.on("VerifyExecution", status(grpc.StatusCode.PERMISSION_DENIED, "UNAUTHENTICATED"))
+    assert "checked" not in run(threaded, "verify", "--all").output
 
 
 @pytest.mark.parametrize("count", [pb.CountExecutionsResponse(count=2), None])

@@ -98,6 +98,21 @@ async def test_after_its_deadline_a_call_says_why_it_was_refused(server: FakeSer
         await client.get("e1", timeout=0.3)
 
 
+async def test_a_command_for_another_sequence_is_refused_and_not_sent_again(server: FakeServer, client: Client) -> None:
+    mismatch = status(grpc.StatusCode.ABORTED, "SEQUENCE_MISMATCH", sequence="8", expected_sequence="7")
+    server.unary.on("SubmitEvent", mismatch)
+    server.unary.on("ResolveStep", mismatch)
+    for call in (
+        client.submit("e1", "approved", expected_sequence=7),
+        client.resolve("e1", "ship", "SKIP", expected_sequence=7),
+    ):
+        with pytest.raises(errors.SequenceMismatch) as raised:
+            await call
+        assert (raised.value.code, raised.value.metadata["sequence"]) == ("ABORTED", "8")
+    asked = server.unary.asked("SubmitEvent") + server.unary.asked("ResolveStep")
+    assert [request.expected_sequence for request in asked] == [7, 7]
+
+
 async def test_a_message_over_a_limit_of_grpc_is_not_sent_again(server: FakeServer, client: Client) -> None:
     with pytest.raises(errors.PayloadTooLarge) as raised:
         await client.submit("e1", "approved", "x" * (17 * 1024 * 1024))

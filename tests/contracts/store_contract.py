@@ -7,6 +7,7 @@ from tests.contracts.store_contract_feeds import Feeds
 from tests.contracts.store_contract_history import Histories
 from tests.contracts.store_contract_lines import Lines
 from tests.contracts.store_contract_retention import Retention
+from tests.contracts.store_contract_secrets import Sensitive
 from tests.contracts.store_contract_triggers import Triggers
 from tests.contracts.store_kit import (
     DAY,
@@ -52,7 +53,7 @@ from callboard.runtime.rows import (
 from callboard.runtime.writes import Why, Write
 
 
-class StoreContract(Definitions, Lines, Events, Triggers, Feeds, Histories, Retention):
+class StoreContract(Definitions, Lines, Events, Triggers, Feeds, Histories, Sensitive, Retention):
     """Inherited by the test class of each adapter."""
 
     # -- executions and events
@@ -142,14 +143,6 @@ class StoreContract(Definitions, Lines, Events, Triggers, Feeds, Histories, Rete
         await written(store, start(B, events=[event(1, event_id="e")]))
         assert await store.known_events(key, ["e", "f"]) == {"e"}
         assert await store.known_events(key, []) == set()
-
-    async def test_the_two_newest_snapshots_are_kept(self, store: Store) -> None:
-        key = await started(store)
-        made = [Snapshot(number, 1, b"s%d" % number, b"c" * 32) for number in (1, 2, 3, 4)]
-        for number, snapshot in enumerate(made, 1):
-            await written(store, append(key, number, snapshot=snapshot))
-        assert await store.snapshots(key) == [made[3], made[2]]
-        assert await store.snapshots(key + 1) == []
 
     # -- a flush that goes partly wrong
 

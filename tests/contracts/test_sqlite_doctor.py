@@ -7,10 +7,12 @@ from pathlib import Path
 from struct import pack
 
 import pytest
+from tests.contracts.store_contract_retention import LONG, deletion, long
 from tests.contracts.store_kit import A, append, change, enqueue, event, head, ref, start, written
 
 from callboard.runtime.core.effects import OpenWait, SetTimer
 from callboard.runtime.ports import StoreRefusedError
+from callboard.runtime.retention_rows import LeftoverRemoval
 from callboard.runtime.stores import schema
 from callboard.runtime.stores.sqlite import SqliteStore
 from callboard.runtime.stores.sqlite_doctor import examine
@@ -72,13 +74,21 @@ async def test_a_sound_store_is_told_as_it_is(path: Path) -> None:
     ("statement", "what", "can_be_fixed"),
     [
         ("INSERT INTO timers VALUES (99, 'a', 'total', 1, 1)", "ORPHANS", False),
+        (
+            "INSERT INTO dead_letters (tenant, execution, event_id, name, payload, context, cause, message,"
+            " accepted_at, died_at) VALUES ('acme', 99, '', 'paid', '1', '{}', 'POISONED', '', 1, 1)",
+            "ORPHANS",
+            False,
+        ),
         ("DELETE FROM events WHERE execution = 1 AND sequence = 2", "HISTORY_INCOMPLETE", False),
         ("DELETE FROM events WHERE execution = 1 AND sequence = 1", "HISTORY_INCOMPLETE", False),
         ("DELETE FROM definition_versions", "DEFINITION_INCOMPLETE", False),
-        ("UPDATE execution_counts SET executions = executions + 1", "COUNTS_WRONG", True),
-        ("DELETE FROM execution_counts", "COUNTS_WRONG", True),
+        ("UPDATE execution_kinds SET executions = executions + 1", "COUNTS_WRONG", True),
+        ("DELETE FROM execution_kinds", "COUNTS_WRONG", True),
         ("DELETE FROM labels WHERE name = 'n'", "LABELS_WRONG", True),
-        ("INSERT INTO labels VALUES ('acme', 'team', 'y', 1)", "LABELS_WRONG", True),
+        ("INSERT INTO labels VALUES ('acme', 'team', 'y', 'RUNNING', 1)", "LABELS_WRONG", True),
+        ("UPDATE labels SET status = 'FAILED'", "LABELS_WRONG", True),
+        ("UPDATE execution_kinds SET state = 'elsewhere'", "COUNTS_WRONG", True),
     ],
 )
 async def test_what_is_wrong_is_named_and_what_is_derived_is_made_again(
@@ -93,6 +103,19 @@ async def test_what_is_wrong_is_named_and_what_is_derived_is_made_again(
 
 async def test_what_is_open_of_an_ended_execution_is_named(path: Path) -> None:
     assert whats(path) == [("OPEN_AFTER_END", False)]
+
+
+async def test_what_a_deleted_execution_has_left_behind_is_no_orphan(tmp_path: Path) -> None:
+    path = tmp_path / "orders.db"
+    store = SqliteStore(path)
+    await store.open()
+    key = await long(store)
+    await written(store, deletion(), LeftoverRemoval(key, 300))
+    await store.close()
+    found = examine(path)
+    assert (found.findings, found.counts["executions"], found.counts["events"]) == ([], 0, LONG - 300)
+    spoil(path, "DELETE FROM leftovers")
+    assert whats(path) == [("ORPHANS", False)]
 
 
 async def test_files_of_killed_processes_are_leftovers_and_copies_before_migrations_are_not(path: Path) -> None:

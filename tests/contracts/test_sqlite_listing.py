@@ -14,7 +14,7 @@ from tests.contracts.store_kit import NOW, append, head, ref, start, written
 from callboard.runtime.core.effects import CloseExecution, OpenTask, OpenWait, SetTimer
 from callboard.runtime.filter_text import parse_filter
 from callboard.runtime.listing_rows import CountQuery, ListQuery, Order, Position
-from callboard.runtime.stores import listing_sql, schema
+from callboard.runtime.stores import listing_walks, schema
 from callboard.runtime.stores.sqlite import SqliteStore
 
 STATUSES = ("RUNNING", "COMPLETED", "FAILED")
@@ -84,7 +84,7 @@ BY_LABEL = "SEARCH w USING PRIMARY KEY (tenant=? AND name=? AND value=? AND exec
 async def test_pages_walk_an_index_in_the_order_of_the_keys(
     store: SqliteStore, text: str, walk: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(listing_sql, "FEW_ROWS", 5)
+    monkeypatch.setattr(listing_walks, "FEW_ROWS", 5)
     plans = await _plans(store, ListQuery("acme", parse_filter(text), limit=5, examined_max=10))
     assert any(walk in step for step in plans[-1]), plans[-1]
     for steps in plans:
@@ -141,7 +141,7 @@ async def test_the_counts_follow_whatever_happens_to_executions(store: SqliteSto
     await store._writing.run(lambda connection: connection.execute("DELETE FROM executions WHERE key = 2"))
     with closing(sqlite3.connect(store._path)) as connection:
         kept = connection.execute(
-            "SELECT tenant, definition_id, version, status, executions FROM execution_counts WHERE executions <> 0"
+            "SELECT tenant, definition_id, version, status, executions FROM execution_kinds WHERE executions <> 0"
         ).fetchall()
         counted = connection.execute(
             "SELECT tenant, definition_id, version, status, count(*) FROM executions GROUP BY 1, 2, 3, 4"

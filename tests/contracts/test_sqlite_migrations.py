@@ -22,7 +22,7 @@ from tests.contracts.store_kit import (
 )
 
 from callboard.runtime.core.effects import OpenWait
-from callboard.runtime.rows import BuryInbox, InboxKind, InboxRow, RequeueLetter
+from callboard.runtime.rows import BuryInbox, InboxKind, InboxRow, RequeueLetter, Snapshot
 from callboard.runtime.stores import schema
 from callboard.runtime.stores.sqlite import SqliteStore, pending_migrations
 from callboard.runtime.trigger_rows import EventAcceptance
@@ -61,6 +61,7 @@ async def test_a_store_of_the_first_version_keeps_all_it_holds(path: Path, migra
     assert (definition.latest, definition.published, definition.draft) == (2, 0, b'{"id":"d","x":1}')
     assert (definition.state, definition.gone, definition.paused) == ("", (), ())
     assert len(await migrated.tenant_definition_events("acme", (0, "", 0), 10, 1000)) == 3
+    assert await migrated.snapshots(3) == [Snapshot(2, 1, b"state", b"c" * 32, created_at=0)]
     assert await migrated.open_count("acme", "d", 1) == (await migrated.counts()).open_executions == 2
     with closing(sqlite3.connect(path.with_name("orders.db.before-0002"))) as backup:
         assert backup.execute("SELECT count(*) FROM executions").fetchall() == [(3,)]

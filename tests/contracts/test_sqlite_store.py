@@ -36,7 +36,7 @@ from tests.contracts.store_kit import (
 from callboard.runtime.core.effects import CloseExecution, CloseWait, OpenWait
 from callboard.runtime.core.history import event_hash
 from callboard.runtime.ports import StorageFailedError, StorageFullError, Store, StoreRefusedError
-from callboard.runtime.rows import ExecutionRef, StoredEvent
+from callboard.runtime.rows import ExecutionRef, Snapshot, StoredEvent
 from callboard.runtime.stores import schema
 from callboard.runtime.stores.sql import Many, statements
 from callboard.runtime.stores.sqlite import SqliteStore, pending_migrations
@@ -218,7 +218,7 @@ async def test_no_room_for_a_backup(path: Path, monkeypatch: pytest.MonkeyPatch)
     await store.close()
 
 
-MORE = schema.Migration(len(schema.migrations()) + 1, "9999_more.sql", "CREATE TABLE more (x);")
+MORE = schema.Migration(schema.migrations()[-1].number + 1, "9999_more.sql", "CREATE TABLE more (x);")
 
 
 def _with_one_more() -> Callable[[], tuple[schema.Migration, ...]]:
@@ -386,16 +386,12 @@ def test_no_statement_walks_through_a_table(file: str) -> None:
         ("reads.sql", "triggers_of_event", "triggers_by_event"),
         ("reads.sql", "due_triggers", "triggers_by_due"),
         ("reads.sql", "tenant_definition_events", "definition_events_by_revision"),
-        ("reads.sql", "open_count", "executions_open"),
-        ("reads.sql", "open_version_count", "executions_open"),
-        ("reads.sql", "open_executions", "executions_open"),
-        ("reads.sql", "next_open_version", "executions_open"),
-        ("reads.sql", "counts", "executions_open"),
-        ("writes.sql", "open_at", "executions_open"),
-        ("writes.sql", "open_version_at", "executions_open"),
+        ("reads.sql", "open_executions", "executions_by_definition"),
         ("reads.sql", "jobs", "jobs_by_tenant"),
         ("reads.sql", "open_jobs", "jobs_open"),
         ("writes.sql", "published_at", "published_events_by_id"),
+        ("reads.sql", "snapshot", "sqlite_autoindex_snapshots_1"),
+        ("writes.sql", "delete_snapshots", "sqlite_autoindex_snapshots_1"),
     ],
 )
 def test_an_index_answers_in_its_own_order(file: str, name: str, index: str) -> None:
@@ -408,6 +404,30 @@ def test_an_index_answers_in_its_own_order(file: str, name: str, index: str) -> 
     steps = [row[3] for row in plan]
     assert any(f"INDEX {index}" in step for step in steps), steps
     assert not any("TEMP B-TREE" in step for step in steps), steps
+
+
+def test_thinning_out_snapshots_does_not_read_them() -> None:
+    """A row is larger than an entry of the index, and a state may fill thousands of pages."""
+    with closing(sqlite3.connect(":memory:")) as connection:
+        for migration in schema.migrations():
+            connection.executescript(migration.text)
+        plan = connection.execute(f"EXPLAIN QUERY PLAN {statements('writes.sql')['snapshots_at']}", [1]).fetchall()
+    assert [row[3] for row in plan] == [
+        "SEARCH snapshots USING COVERING INDEX sqlite_autoindex_snapshots_1 (execution=?)"
+    ]
+
+
+async def test_a_snapshot_costs_a_few_statements(store: SqliteStore) -> None:
+    key = await started(store)
+    told: list[str] = []
+    for number in range(1, 7):
+        taken = Snapshot(number + 1, 1, b"state", b"c" * 32)
+        told = await _statements(store, append(key, number, snapshot=taken))
+    assert [each for each in told if "snapshots" in each or each.startswith("SELECT sequence")] == [
+        "SELECT sequence FROM",
+        "DELETE FROM snapshots",
+    ]
+    assert told.count("INSERT OR REPLACE") == 1
 
 
 async def _statements(store: SqliteStore, *writes: Write) -> list[str]:

@@ -9,7 +9,8 @@ from typing import Any
 import msgspec
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from tests.contracts.store_kit import DAY, NOW, append, change, enqueue, head, listening, ref, schedule, start
+from tests.contracts.store_contract_secrets import commitment, sealed
+from tests.contracts.store_kit import DAY, NOW, append, change, enqueue, event, head, listening, ref, schedule, start
 
 from callboard.runtime.core.effects import (
     CloseExecution,
@@ -31,7 +32,16 @@ from callboard.runtime.feed_rows import (
 )
 from callboard.runtime.ports import Store
 from callboard.runtime.retention_rows import ExecutionDeletion, ExecutionPruning, ExpiredQuery
-from callboard.runtime.rows import BuryInbox, DefinitionGuard, DiscardLetter, LineClaim, RequeueLetter
+from callboard.runtime.rows import (
+    BuryInbox,
+    DefinitionGuard,
+    DiscardLetter,
+    Erasure,
+    LineClaim,
+    RequeueLetter,
+    Secrets,
+    Snapshot,
+)
 from callboard.runtime.stores.memory import MemoryStore
 from callboard.runtime.stores.sqlite import SqliteStore
 from callboard.runtime.trigger_rows import (
@@ -71,6 +81,9 @@ starts = st.tuples(names, st.sampled_from(CLAIMS), st.lists(st.sampled_from(EFFE
 commands = st.one_of(
     st.tuples(st.just("start"), starts),
     st.tuples(st.just("append"), names, st.lists(st.sampled_from(EFFECTS), max_size=3).map(tuple)),
+    st.tuples(st.just("snapshot"), names, small),
+    st.tuples(st.just("seal"), names, st.booleans(), st.lists(small, max_size=3)),
+    st.tuples(st.just("erase"), names),
     st.tuples(st.just("end"), names),
     st.tuples(st.just("enqueue"), names, st.sampled_from(("e", "f", ""))),
     st.tuples(st.just("accept"), small, st.booleans(), st.lists(starts, max_size=2), small, st.booleans()),
@@ -123,6 +136,30 @@ class Author:
         sequence = self._sequences[name]
         self._sequences[name] += 1
         return append(record.key, sequence, *effects, ref=ref(name), **fields)
+
+    async def _snapshot(self, name: str, more: int) -> Write | None:
+        """After so many events, and one."""
+        last = self._sequences[name] + more + 1
+        taken = Snapshot(last, 1, b"state", b"c" * 32, NOW + last)
+        events = tuple(event(number) for number in range(last - more, last + 1))
+        write = await self._append(name, (), events=events, snapshot=taken)
+        self._sequences[name] += more if write is not None else 0
+        return write
+
+    async def _seal(self, name: str, with_key: bool, numbers: Sequence[int]) -> Write | None:
+        return await self._append(name, (), secrets=Secrets(b"key" if with_key else b"", sealed(*numbers)))
+
+    async def _erase(self, name: str) -> Write | None:
+        """Also of one that has ended, with the first dead letter there is, whosever it is."""
+        record = await self._store.execution(ref(name))
+        letters = await self._store.dead_letters("acme", "", 0, 1)
+        if record is None:
+            return None
+        self._sequences[name] += 1
+        erasure = Erasure(tuple((letter.id, b"null") for letter in letters))
+        sequence, ended = self._sequences[name], NOW if name in self._ended else 0
+        written = head(sequence, "COMPLETED" if ended else "RUNNING", ended_at=ended)
+        return append(record.key, sequence - 1, ref=ref(name), head=written, erases=erasure)
 
     async def _end(self, name: str) -> Write | None:
         done = head(self._sequences[name] + 1, "COMPLETED", ended_at=NOW)
@@ -218,6 +255,10 @@ async def held(store: Store) -> list[object]:
     return [
         records,
         [await store.events(key, 0, 100, 100_000) for key in keys],
+        [await store.snapshots(key) for key in keys],
+        [await store.snapshot(key, until) for key in keys for until in (2, 4, None)],
+        [await store.sealed_values(key, "", 100) for key in keys],
+        [await store.secrets(key, [commitment(number) for number in (2, 0, 1)]) for key in keys],
         [await store.inbox(key, 100) for key in keys],
         await store.inbox_executions(0, 100),
         await store.dead_letters("acme", "", 0, 100),

@@ -20,7 +20,7 @@ from callboard.runtime.filter_text import parse_filter
 from callboard.runtime.listing_rows import CountQuery, ListQuery, Order, Position
 from callboard.runtime.ports import Store
 from callboard.runtime.rows import ExecutionRef
-from callboard.runtime.stores import listing_sql
+from callboard.runtime.stores import listing_walks
 from callboard.runtime.stores.memory import MemoryStore
 from callboard.runtime.stores.sqlite import SqliteStore
 from callboard.runtime.writes import Write
@@ -298,7 +298,7 @@ def test_both_adapters_read_a_filter_as_it_is_meant(
             assert counted == (len(matching), dict(groups)), (case.text, group_by)
         await store.close()
 
-    with tempfile.TemporaryDirectory() as folder, mock.patch.object(listing_sql, "FEW_ROWS", few):
+    with tempfile.TemporaryDirectory() as folder, mock.patch.object(listing_walks, "FEW_ROWS", few):
         asyncio.run(check(MemoryStore()))
         asyncio.run(check(SqliteStore(Path(folder) / "lists.db")))
 

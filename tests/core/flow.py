@@ -6,6 +6,7 @@ from typing import Any
 
 from tests.core.rows import Rows
 
+from callboard.runtime.clock import ManualIds
 from callboard.runtime.core import commands as cmd
 from callboard.runtime.core import events as ev
 from callboard.runtime.core.compiler import compile_definition
@@ -19,6 +20,8 @@ from callboard.runtime.core.refusals import Refusal
 from callboard.runtime.core.state import Run, State, Status
 from callboard.runtime.core.turn import Limits
 from callboard.runtime.loader import load
+from callboard.runtime.schemas import misfits_of
+from callboard.runtime.vaults import ExecutionVault
 
 START = 1_750_000_000_000_000
 SECOND = 1_000_000
@@ -27,7 +30,7 @@ TASK = "task: {service: s, operation: o}"
 
 def plan_of(text: str) -> Plan:
     """The plan of a definition in YAML; what is wrong with it fails the test."""
-    compiled = compile_definition(read_definition(load("test.yaml", text), "test.yaml"), 1)
+    compiled = compile_definition(read_definition(load("test.yaml", text), "test.yaml"), 1, misfits_of=misfits_of)
     assert compiled.plan is not None, [violation.located for violation in compiled.violations]
     return compiled.plan
 
@@ -42,6 +45,7 @@ class Flow:
 
     def __init__(self, text: str, limits: Limits | None = None, execution_id: str = "x-1") -> None:
         self.plan = plan_of(text)
+        self.vault = ExecutionVault(ManualIds().random_bytes) if self.plan.sensitive else None
         self.limits = limits or Limits()
         self.state = State(execution_id=execution_id)
         self.now = START
@@ -55,9 +59,8 @@ class Flow:
     def do(self, command: cmd.Command, chance: float = 0.5) -> Accepted | Refusal:
         """Decide one command; checks that live state and replayed state, and state and rows, are equal."""
         before = self.state.sequence
-        decision = decide(
-            self.state, self.plan, command, cmd.Facts(self.now, chance, frozenset(self.held)), self.limits
-        )
+        facts = cmd.Facts(self.now, chance, frozenset(self.held), self.vault)
+        decision = decide(self.state, self.plan, command, facts, self.limits)
         if isinstance(decision, Accepted):
             self.last = decision.events
             self.history += [

@@ -6,11 +6,11 @@ from typing import Any
 import pytest
 
 from callboard.runtime.core.compiler import Compiled, compile_definition
-from callboard.runtime.core.nodes import DefinitionLimits
+from callboard.runtime.core.nodes import DefinitionLimits, render
 from callboard.runtime.core.plan import EmitBody, ForeachBody, ParallelBody, Plan, ReceiveBody, TaskBody, WaitBody
 from callboard.runtime.core.reader import read_definition
 from callboard.runtime.loader import load
-from callboard.runtime.schemas import Validator, check_schema
+from callboard.runtime.schemas import Validator, check_schema, misfits_of
 
 TASK = "task: {service: s, operation: o}"
 
@@ -462,6 +462,74 @@ def test_a_faulty_schema_is_located_in_its_text() -> None:
     reading = read_definition(load("f.yaml", "id: a\ninput_schema:\n  properties:\n    n: {type: strng}\n"), "f.yaml")
     (violation,) = check_schema(reading.definition.input_schema or {}, reading)
     assert (violation.path, violation.line, violation.column) == ("input_schema.properties.n.type", 4, 15)
+
+
+HEARS = (
+    "id: hear, receive: {event: paid}",
+    "id: work, task: {service: s, operation: o, result_schema: {type: number}}",
+)
+
+
+def test_a_plan_knows_the_schemas_of_events_and_results() -> None:
+    text = "id: d\nevent_schemas: {paid: {properties: {n: {type: number}}}}\nsteps:\n"
+    reading = read_definition(load("f.yaml", text + "\n".join(f"  - {{{line}}}" for line in HEARS)))
+    found = compile_definition(reading, misfits_of=misfits_of).plan
+    assert found is not None
+    assert [one.path for one in found.events["paid"].misfits({"n": "x"})] == ["payload.n"]
+    typed = found.events["paid"].typed
+    assert typed is not None
+    assert repr(typed({"n": 1})) == "{'n': 1.0}"
+    body = found.steps["work"].body
+    assert isinstance(body, TaskBody)
+    assert body.result is not None
+    assert [one.path for one in body.result.misfits("x")] == ["result"]
+    assert (found.events["paid"].seal, body.result.seal, found.seal_input, found.sensitive) == (None, None, None, False)
+
+
+@pytest.mark.parametrize(
+    "rest",
+    [
+        "input_schema: {properties: {pin: {sensitive: true}}}",
+        "event_schemas: {paid: {properties: {pin: {sensitive: true}}}}",
+        "defaults: {retry: {max_attempts: 2}}",
+    ],
+)
+def test_a_plan_knows_whether_anything_in_it_is_sensitive(rest: str) -> None:
+    secret = "id: pay, task: {service: s, operation: o, result_schema: {sensitive: true}}"
+    steps_of = HEARS if "schema" in rest else (*HEARS, f"id: all, foreach: {{items: '[1]', steps: [{{{secret}}}]}}")
+    assert plan(*steps_of, rest=rest).sensitive
+    assert (plan(*steps_of, rest=rest).seal_input is not None) == rest.startswith("input_schema")
+
+
+def test_a_plan_without_a_validator_does_not_let_values_pass() -> None:
+    with pytest.raises(LookupError, match="payload"):
+        plan(*HEARS, rest="event_schemas: {paid: {}}").events["paid"].misfits(1)
+
+
+def test_the_schemas_of_a_definition_come_with_their_paths() -> None:
+    inner = "id: all, foreach: {items: '[1]', steps: [{id: x, task: {service: s, operation: o, result_schema: {}}}]}"
+    found = steps(*HEARS, inner, rest="event_schemas: {paid: {}}\ninput_schema: {type: object}")
+    assert [render(path) for path, _ in found.schemas] == [
+        "input_schema",
+        "steps[1].task.result_schema",
+        "steps[2].foreach.steps[0].task.result_schema",
+        "event_schemas.paid",
+    ]
+
+
+def test_event_schemas_have_names_of_events() -> None:
+    rest = "event_schemas: {'': {}, 'a b': {}, '${x}': {}, paid: {}}"
+    assert problems(*HEARS, rest=rest) == [
+        ('event_schemas[""]', "REQUIRED"),
+        ('event_schemas["a b"]', "INVALID_ID"),
+        ('event_schemas["${x}"]', "CONSTANT"),
+    ]
+
+
+def test_a_schema_for_an_event_that_nobody_receives_is_a_warning() -> None:
+    rest = "event_schemas: {paid: {}, shipped: {}, b: {}}"
+    many = "id: many, receive: {any_of: [{event: a}, {event: b}]}"
+    assert warnings(*HEARS, many, rest=rest) == [("event_schemas.shipped", "UNUSED_SCHEMA")]
 
 
 def test_values_that_do_not_fit_are_told_with_their_paths() -> None:

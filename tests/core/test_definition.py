@@ -86,6 +86,21 @@ def test_an_integer_that_would_lose_digits_is_refused_with_the_way_out() -> None
     assert read("output: .inf").violations[0].code == "OUT_OF_RANGE"
 
 
+def test_in_a_schema_nothing_is_evaluated_so_there_is_no_such_way_out() -> None:
+    task = "{id: b, task: {service: s, operation: o, result_schema: {maximum: 9007199254740993}}}"
+    reading = read(f"id: a\nevent_schemas: {{e: {{maximum: 9007199254740993}}}}\nsteps: [{task}]")
+    assert [(one.path, "write" in one.message) for one in reading.violations] == [
+        ("event_schemas.e.maximum", False),
+        ("steps[0].task.result_schema.maximum", False),
+    ]
+
+
+def test_schemas_by_name_are_objects() -> None:
+    reading = read("id: a\nevent_schemas: {a: {x: 1}, b: null, c: 7}")
+    assert reading.definition.event_schemas == {"a": {"x": 1}}
+    assert [one.path for one in reading.violations] == ["event_schemas.c"]
+
+
 def test_all_mistakes_of_form_are_told_at_once_and_the_rest_is_read() -> None:
     text = """
 id: [a]

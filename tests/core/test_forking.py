@@ -56,12 +56,12 @@ def fork(flow: Recorded, sequence: int, now: int | None = None, moment: int | No
     inputs = {path: input_at(flow, place) for path, place in open_tasks(state).items()}
     rest = tuple(event for event, _, _ in flow.history[sequence : flow.rest_of(sequence)])
     made = Recorded.__new__(Recorded)
-    made.plan, made.limits = flow.plan, flow.limits
+    made.plan, made.limits, made.vault = flow.plan, flow.limits, flow.vault
     made.state, made.now, made.held = State(execution_id="x-2"), now or flow.now, set()
     made.effects, made.rows, made.rests = [], Rows(), {}
     origin = ForkOrigin(flow.state.execution_id, sequence, b"\x01" * 32)
     inheritance = Inheritance(origin, state, inputs, rest, moment=flow.now if moment is None else moment)
-    accepted = decide_fork(made.state, made.plan, inheritance, cmd.Facts(made.now), made.limits)
+    accepted = decide_fork(made.state, made.plan, inheritance, cmd.Facts(made.now, vault=made.vault), made.limits)
     made.last = accepted.events
     made.history = [(event, made.now, "") for event in accepted.events]
     made.rows.apply(accepted.effects)

@@ -1,4 +1,4 @@
-"""The hash chain: what it covers, and what it finds."""
+"""The hash of an event: what it covers."""
 
 from typing import Any, NamedTuple
 
@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from callboard.runtime.core.history import GENESIS, event_hash, first_break
+from callboard.runtime.core.history import GENESIS, event_hash
 
 
 class Stored(NamedTuple):
@@ -88,31 +88,3 @@ def test_fields_do_not_run_into_each_other(a: str, b: str, c: str, d: str) -> No
 
 def test_the_hash_never_changes() -> None:
     assert hashed().hex() == "16355bd21e2b9a53e6fe6c0fccb2a83a1074d43be8f5032847b4f72ca0d6d7ca"
-
-
-def test_a_whole_chain_holds_from_anywhere() -> None:
-    events = chain(5)
-    assert first_break("acme", "o-1", events) is None
-    assert first_break("acme", "o-1", events[3:], after=3, previous=events[2].hash) is None
-
-
-def test_a_changed_event_is_found() -> None:
-    events = chain(5)
-    events[2] = events[2]._replace(payload=b'{"path":"b"}')
-    assert first_break("acme", "o-1", events) == 3
-
-
-def test_a_gap_is_found() -> None:
-    events = chain(5)
-    del events[2]
-    assert first_break("acme", "o-1", events) == 3
-
-
-def test_two_events_that_changed_places_are_found() -> None:
-    events = chain(5)
-    events[1], events[2] = events[2], events[1]
-    assert first_break("acme", "o-1", events) == 2
-
-
-def test_a_history_under_another_name_is_found() -> None:
-    assert first_break("acme", "o-2", chain(2)) == 1

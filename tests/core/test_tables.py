@@ -29,7 +29,7 @@ NAMES = """
 ExecutionStarted StepScheduled StepCompleted StepSkipped StepRetryScheduled StepDeliveryLost StepFailed StepParked
 StepCancelled ScopeClosing StepResolved BranchChosen TimerSet TimerFired EventReceived WarningRaised ExecutionParked
 ExecutionCancelling ExecutionCompleted ExecutionFailed ExecutionCancelled ExecutionTerminated
-ExecutionReleased EventEmitted EventMissed ExecutionForked StepInherited
+ExecutionReleased EventEmitted EventMissed ExecutionForked StepInherited ExecutionErased
 """
 
 

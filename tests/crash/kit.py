@@ -21,7 +21,7 @@ import grpc
 import grpc.aio
 
 from callboard.runtime.core import events as ev
-from callboard.runtime.core.history import first_break
+from callboard.runtime.core.chain import Chain
 from callboard.runtime.listing_rows import ListQuery, Order, position_of
 from callboard.runtime.replay import read_event, replay
 from callboard.runtime.rows import Counts, ExecutionRecord, StoredEvent
@@ -457,7 +457,8 @@ async def _checked(store: SqliteStore, record: ExecutionRecord) -> Stored:
     # One page: the first event of a later one would carry a context that is not stored with it.
     events = await store.events(record.key, 0, 10_000, 1 << 24)
     place = record.ref.execution_id
-    assert first_break(*record.ref, events) is None, f"the history of {place} is broken"
+    chain = Chain(*record.ref)
+    assert not any(chain.take(event) for event in events) and chain.sound, f"the history of {place} is broken"
     assert (record.head.sequence, record.head.hash) == (events[-1].sequence, events[-1].hash), place
     state, _ = await replay(store, record.ref, record.key, use_snapshots=False)
     assert state.status.value == record.head.status, place

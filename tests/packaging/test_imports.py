@@ -40,7 +40,7 @@ FOLDERS = {
     ),
     "callboard.runtime": Folder(
         allowed=frozenset(
-            {"callboard.runtime", "aiosqlite", "cachetools", "cronsim", "jsonschema_rs"}
+            {"callboard.runtime", "aiosqlite", "cachetools", "cronsim", "cryptography", "jsonschema_rs"}
             | {"msgspec", "opentelemetry", "yaml"}
         ),
         refused=frozenset({"opentelemetry.sdk", "opentelemetry.exporter"}),

@@ -388,7 +388,7 @@ async def test_a_key_reaches_its_one_waiter_and_wakes_nobody_else(stored: Callab
         assert answer.outcome.job_id == ""
         await one.settled(lambda records: records[42].head.status == "COMPLETED")
         await until(lambda: one.runtime.supervisor.live == 0)
-        assert one.store.reads["snapshots"] == 1  # of the one that was woken
+        assert one.store.reads["snapshot"] == 1  # of the one that was woken
         assert [record.head.status for record in await one.executions()].count("RUNNING") == 99
         assert (await one.runtime.get(ME, "e-42")).output == 5
 

@@ -12,8 +12,8 @@ import pytest
 from tests.runtime.engine_kit import LINEAR, ME, WAITING, Hands, engine, started, until
 
 from callboard.runtime.clock import ManualClock
+from callboard.runtime.core.chain import Chain
 from callboard.runtime.core.commands import ForkOrigin
-from callboard.runtime.core.history import GENESIS, first_break
 from callboard.runtime.core.refusals import Refused
 from callboard.runtime.engine import Runtime
 from callboard.runtime.forking import ForkRequest
@@ -64,7 +64,8 @@ async def sound(runtime: Runtime, execution_id: str) -> None:
     record = await runtime.store.execution(ref)
     assert record is not None
     events = await runtime.store.stored_events(record.key, 0, 10_000, 1 << 30)
-    assert first_break("default", execution_id, events, previous=GENESIS) is None
+    chain = Chain(*ref)
+    assert not any(chain.take(event) for event in events) and chain.sound
     assert (record.head.sequence, record.head.hash) == (events[-1].sequence, events[-1].hash)
     awake = await runtime.supervisor.awake(ref)
     state, _ = await replay(runtime.store, ref, record.key)

@@ -15,10 +15,12 @@ from tests.runtime.engine_kit import LINEAR, ME, WAITING, Hands, engine, started
 from callboard.runtime.clock import ManualClock
 from callboard.runtime.core.refusals import Refused
 from callboard.runtime.core.state import State
+from callboard.runtime.core.thinning import SPARSITY
 from callboard.runtime.core.values import Opaque, encode
 from callboard.runtime.engine import Runtime
 from callboard.runtime.forking import ForkRequest
 from callboard.runtime.histories import Moment, Step, Steps
+from callboard.runtime.history_files import Brought, HistoryReader, export
 from callboard.runtime.requests import Caller, StartRequest
 from callboard.runtime.rows import ExecutionRef
 from callboard.runtime.settings import Settings
@@ -141,6 +143,37 @@ async def test_a_clock_that_jumps_back_changes_neither_order_nor_replay(path: st
         assert await problems(runtime) == []
 
 
+async def test_before_its_first_event_a_fork_or_an_import_was_not_there(path: str) -> None:
+    """However old what it has taken over is."""
+    clock = ManualClock()
+    async with engine(path, clock) as runtime:
+        await runtime.publish(WAITING)
+        await started(runtime, "waiting", "x-1")
+        await runtime.submit(ME, "x-1", "other", 1)
+        began = clock.now()
+        await clock.advance(10.0)
+        await runtime.forking.fork(ME, ForkRequest("x-1", new_execution_id="forked"))
+        await runtime.history_imports.take_in(ME, await brought(runtime, "x-1"), "imported")
+        for execution_id in ("forked", "imported"):
+            first, *_ = await runtime.history(ME, execution_id)
+            assert first.stored.created_at == began + 10 * SECOND
+            for look in (runtime.histories.past, runtime.histories.replay):
+                for time in (began - 1, began, began + 10 * SECOND - 1):
+                    with pytest.raises(Refused) as caught:
+                        await look(ME, execution_id, Moment(time=time))
+                    assert reason(caught) == "SEQUENCE_OUT_OF_RANGE"
+            assert (await runtime.histories.past(ME, execution_id, Moment(time=began + 10 * SECOND))).sequence == 1
+
+
+async def brought(runtime: Runtime, execution_id: str) -> Brought:
+    """An export of an execution, as an import reads it."""
+    reader = HistoryReader(1 << 20)
+    ref = ExecutionRef("default", execution_id)
+    async for piece in export(runtime.store, runtime.info.store_id, ref, runtime.clock.now()):
+        reader.feed(piece)
+    return reader.finish()
+
+
 async def test_what_is_not_there_is_not_found(path: str) -> None:
     async with engine(path) as runtime:
         histories = runtime.histories
@@ -159,17 +192,61 @@ async def test_what_is_not_there_is_not_found(path: str) -> None:
 
 
 async def test_a_replay_begins_from_the_newest_snapshot_at_or_before_its_moment(path: str) -> None:
-    async with looping(path, 20, snapshot_events_min=10) as runtime:
-        key = (await runtime.get(ME, "x-1")).key
-        older = min(snapshot.sequence for snapshot in await runtime.store.snapshots(key))
-        newer = max(snapshot.sequence for snapshot in await runtime.store.snapshots(key))
-        assert older < newer
-        for until in (1, older - 1, older, newer - 1, newer, newer + 1):
+    async with looping(path, 60, snapshot_events_min=10) as runtime:
+        view = await runtime.get(ME, "x-1")
+        kept = [snapshot.sequence for snapshot in await runtime.store.snapshots(view.key)]
+        assert len(kept) > 2
+        edges = {until for at in kept for until in (at - 1, at, at + 1)}
+        for until in sorted({1, view.sequence, *edges}):
             replayed = await runtime.histories.replay(ME, "x-1", Moment(until))
             begun = replayed.begun_from.sequence if replayed.begun_from else 0
-            assert begun == (newer if until >= newer else older if until >= older else 0)
+            assert begun == replayed.begun_at == max((at for at in kept if at <= until), default=0)
             assert replayed.state == await state_now(runtime, until, snapshots=False)
             assert replayed.view is not None and replayed.view.sequence == until
+
+
+async def test_what_was_a_little_ago_costs_little_however_long_the_history(path: str) -> None:
+    between, head = 10, 500
+    async with engine(path) as runtime:
+        await runtime.publish(WAITING)
+        await started(runtime, "waiting", "x-1")
+        for sequence in range(3, head + 1):
+            await runtime.submit(ME, "x-1", "other", sequence)
+            if not sequence % between:
+                await runtime.histories.snapshot(ME, "x-1")
+        read, reads = list[int](), runtime.store.events
+
+        async def counted(*asked: Any) -> Any:
+            page = await reads(*asked)
+            read.append(len(page))
+            return page
+
+        runtime.store.events = counted  # type: ignore[method-assign]
+        for ago in (0, 5, 30, 60, 80, 100):
+            read.clear()
+            assert (await runtime.histories.past(ME, "x-1", Moment(head - ago))).sequence == head - ago
+            assert sum(read) <= SPARSITY * ago + between < head - ago
+        read.clear()
+        await runtime.histories.replay(ME, "x-1", Moment(head - 100), use_snapshots=False)
+        assert sum(read) == head - 100
+
+
+async def test_a_snapshot_says_when_it_was_made(path: str) -> None:
+    clock = ManualClock()
+    async with engine(path, clock, Settings(snapshot_events_min=3)) as runtime:
+        await runtime.publish(WAITING)
+        view = (await runtime.start(ME, StartRequest("waiting", execution_id="x-1"))).view
+        await clock.advance(5.0)
+        asked = await runtime.histories.snapshot(ME, "x-1")
+        assert asked.created_at == view.started_at + 5 * SECOND
+        await clock.advance(5.0)
+        for number in range(3):
+            await runtime.submit(ME, "x-1", "other", number)
+        taken, *_ = await runtime.store.snapshots(view.key)
+        assert taken.sequence > asked.sequence
+        assert taken.created_at == view.started_at + 10 * SECOND
+        replayed = await runtime.histories.replay(ME, "x-1", Moment(asked.sequence))
+        assert replayed.begun_from == asked
 
 
 async def test_steps_say_what_each_event_changed(path: str) -> None:
@@ -390,7 +467,9 @@ async def test_a_snapshot_of_another_state_is_found(tmp_path: Path) -> None:
             "UPDATE snapshots SET data = ?, checksum = ? WHERE sequence = ?",
             (data, hashlib.sha256(data).digest(), newest.sequence),
         )
-        connection.execute("INSERT INTO snapshots SELECT execution, 999, format, checksum, data FROM snapshots LIMIT 1")
+        connection.execute(
+            "INSERT INTO snapshots SELECT execution, 999, format, checksum, data, created_at FROM snapshots LIMIT 1"
+        )
     connection.close()
     async with engine(path) as runtime:
         assert await problems(runtime) == [("SNAPSHOT", newest.sequence), ("SNAPSHOT", 999)]

@@ -13,6 +13,8 @@ from callboard.runtime.clock import ManualClock
 from callboard.runtime.core.refusals import Refused
 from callboard.runtime.engine import Runtime
 from callboard.runtime.event_filters import event_filter
+from callboard.runtime.forking import ForkRequest
+from callboard.runtime.history_files import Brought, HistoryReader, export
 from callboard.runtime.requests import Caller, StartRequest
 from callboard.runtime.rows import ExecutionRef
 from callboard.runtime.settings import Settings
@@ -233,3 +235,64 @@ async def test_an_execution_whose_events_are_on_their_way_stays(runtime: Runtime
     assert await runtime.retention.prune(other, "true", dry_run=True) == (None, 0)
     await runtime.retention.delete(ME, "a")
     assert await runtime.store.execution_by_key(record.key) is None
+
+
+async def brought(runtime: Runtime, execution_id: str) -> Brought:
+    """An export of an execution, as an import reads it."""
+    reader = HistoryReader(1 << 20)
+    ref = ExecutionRef("default", execution_id)
+    async for piece in export(runtime.store, runtime.info.store_id, ref, runtime.clock.now()):
+        reader.feed(piece)
+    return reader.finish()
+
+
+async def test_what_was_taken_over_as_it_had_ended_is_kept_as_long_from_then_on(
+    runtime: Runtime, clock: ManualClock
+) -> None:
+    await run(runtime, "kept", "a")
+    await run(runtime, "plain", "p")
+    await clock.advance(29 * DAY)
+    for name in ("a", "p"):
+        await runtime.forking.fork(ME, ForkRequest(name, new_execution_id=f"{name}-fork"))
+        await runtime.history_imports.take_in(ME, await brought(runtime, name), f"{name}-import")
+    taken_over = ("a-fork", "a-import", "p-fork", "p-import")
+    await clock.advance(2 * DAY)
+    await gone(runtime, "a")
+    await clock.advance(27 * DAY)
+    assert await there(runtime, *taken_over) == list(taken_over)
+    await clock.advance(2 * DAY)
+    await gone(runtime, "a-fork", "a-import")
+    assert await there(runtime, *taken_over) == ["p-fork", "p-import"]
+
+
+async def test_a_fork_that_ends_expires_as_its_original_does(runtime: Runtime, clock: ManualClock) -> None:
+    await run(runtime, "waiting", "w")
+    await runtime.forking.fork(ME, ForkRequest("w", new_execution_id="f"))
+    await runtime.history_imports.take_in(ME, await brought(runtime, "w"), "i")
+    await clock.advance(DAY)
+    for name in ("f", "i"):
+        await runtime.submit(ME, name, "go", None, "")
+    await clock.advance(3_590)
+    assert await there(runtime, "f", "i") == ["f", "i"]
+    await clock.advance(20)
+    await gone(runtime, "f", "i")
+    assert await there(runtime, "w") == ["w"]
+
+
+async def test_an_import_expires_by_the_content_that_it_ran_with(runtime: Runtime, clock: ManualClock) -> None:
+    await run(runtime, "kept", "a")
+    exported = await brought(runtime, "a")
+    other, third = Caller("other"), Caller("third")
+    await runtime.publish(KEPT.replace("30d", "1h"), caller=other)
+    await runtime.history_imports.take_in(other, exported)
+    for text in (KEPT.replace("30d", "1h"), KEPT):
+        await runtime.publish(text, caller=third)
+    assert (await runtime.history_imports.take_in(third, exported)).version == 2
+    await clock.advance(29 * DAY)
+    refs = [ExecutionRef(tenant, "a") for tenant in ("other", "third")]
+    assert all([await runtime.store.execution(ref) for ref in refs])
+    await clock.advance(2 * DAY)
+    async with asyncio.timeout(10):
+        while await runtime.store.execution(refs[1]):
+            await pass_a_second(runtime)
+    assert await runtime.store.execution(refs[0])

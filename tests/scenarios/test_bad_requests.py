@@ -238,12 +238,12 @@ async def test_calls_of_later_versions_answer_unimplemented_with_their_names(api
 async def test_fields_of_later_versions_are_refused_by_name(api: Api) -> None:
     await api.publish(WAITING)
     await api.start("waiting", "x-1")
-    resolve = execution_control_pb2.ResolveStepRequest(execution_id="x-1", expected_sequence=2)
-    for call, field in (
-        (api.submit("x-1", "go", expected_sequence=2), "expected_sequence"),
-        (api.executions.ResolveStep(resolve), "expected_sequence"),
+    history = execution_events_pb2.GetHistoryRequest
+    for request, field in (
+        (history(execution_id="x-1", event_names=["StepCompleted"]), "event_names"),
+        (history(execution_id="x-1", descending=True), "descending"),
     ):
-        refusal = await refused(call)
+        refusal = await refused(api.executions.GetHistory(request))
         assert (refusal.code, refusal.reason) == ("UNIMPLEMENTED", "UNSUPPORTED")
         assert field in refusal.message
 

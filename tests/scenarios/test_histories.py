@@ -121,6 +121,37 @@ async def test_a_snapshot_with_nothing_after_it_loads_and_an_earlier_moment_is_r
         assert await problems(api, "o-1") == []
 
 
+async def test_an_older_snapshot_serves_an_older_moment(tmp_path: Path) -> None:
+    clock = ManualClock()
+    async with serve(tmp_path, clock=clock) as api:
+        await api.publish(WAITING)
+        await api.start("waiting", "o-1")
+        taken = {}
+        for number in range(12):
+            await clock.advance(60.0)
+            await api.submit("o-1", "other", number)
+            one = await snapshot(api, "o-1")
+            taken[one.sequence] = one
+        last = max(taken)
+        assert [one.created_at.ToMicroseconds() for one in taken.values()] == [
+            event.created_at.ToMicroseconds() for event in (await api.history("o-1"))[2:]
+        ]
+        used = {}
+        for until in range(1, last + 1):
+            rebuilt = await replay(api, "o-1", until_sequence=until, debug=True)
+            used[until] = rebuilt.snapshot.sequence
+            assert [step.event.sequence for step in rebuilt.steps] == list(range(used[until] + 1, until + 1))
+            assert rebuilt.execution == await past(api, "o-1", at_sequence=until)
+            assert rebuilt.state == (await replay(api, "o-1", until_sequence=until, use_snapshots=False)).state
+            assert not used[until] or rebuilt.snapshot == taken[used[until]]
+        older = set(used.values()) - {0, last - 1, last}
+        assert older and len(older) < 4
+        assert (await verify(api, "o-1")).snapshots_checked == len(older) + 2
+    async with serve(tmp_path, clock=clock) as api:
+        rebuilt = await replay(api, "o-1", until_sequence=max(older))
+        assert (rebuilt.snapshot, rebuilt.events_replayed) == (taken[max(older)], 0)
+
+
 async def test_a_clock_that_jumps_back_an_hour_changes_nothing(tmp_path: Path) -> None:
     clock = ManualClock()
     async with serve(tmp_path, clock=clock) as api:

@@ -106,6 +106,15 @@ def _limits() -> Any:
     return DefinitionLimits()
 
 
+def test_schemas_are_the_same_as_text_and_as_message() -> None:
+    task = {"service": "s", "operation": "o", "result_schema": {"type": "number", "maximum": 3}}
+    schemas = {"paid": {"properties": {"pin": {"sensitive": True}}}, "sent": {}}
+    tree = {"id": "a", "event_schemas": schemas, "steps": [{"id": "b", "task": task}]}
+    message = message_of(tree)
+    assert tree_of(message) == tree
+    assert to_tree(read_given(Given(definition=tree_of(message)), _limits()).definition) == tree
+
+
 def test_literals_without_fraction_are_integers() -> None:
     message = definitions_pb2.Definition(id="a")
     json_format.ParseDict({"a": 3, "b": 2.5, "c": [None, True, {"d": "x"}]}, message.output.struct_value)

@@ -120,7 +120,7 @@ ON_UNKNOWN_RUN: OnUnknown
 ON_UNKNOWN_SKIP: OnUnknown
 
 class Definition(_message.Message):
-    __slots__ = ("id", "description", "input_schema", "labels", "defaults", "triggers", "steps", "output", "on_failure", "retention", "factory")
+    __slots__ = ("id", "description", "input_schema", "labels", "defaults", "triggers", "steps", "output", "on_failure", "retention", "factory", "event_schemas")
     class LabelsEntry(_message.Message):
         __slots__ = ("key", "value")
         KEY_FIELD_NUMBER: _ClassVar[int]
@@ -128,6 +128,13 @@ class Definition(_message.Message):
         key: str
         value: str
         def __init__(self, key: _Optional[str] = ..., value: _Optional[str] = ...) -> None: ...
+    class EventSchemasEntry(_message.Message):
+        __slots__ = ("key", "value")
+        KEY_FIELD_NUMBER: _ClassVar[int]
+        VALUE_FIELD_NUMBER: _ClassVar[int]
+        key: str
+        value: _struct_pb2.Struct
+        def __init__(self, key: _Optional[str] = ..., value: _Optional[_Union[_struct_pb2.Struct, _Mapping]] = ...) -> None: ...
     ID_FIELD_NUMBER: _ClassVar[int]
     DESCRIPTION_FIELD_NUMBER: _ClassVar[int]
     INPUT_SCHEMA_FIELD_NUMBER: _ClassVar[int]
@@ -139,6 +146,7 @@ class Definition(_message.Message):
     ON_FAILURE_FIELD_NUMBER: _ClassVar[int]
     RETENTION_FIELD_NUMBER: _ClassVar[int]
     FACTORY_FIELD_NUMBER: _ClassVar[int]
+    EVENT_SCHEMAS_FIELD_NUMBER: _ClassVar[int]
     id: str
     description: str
     input_schema: _struct_pb2.Struct
@@ -150,7 +158,8 @@ class Definition(_message.Message):
     on_failure: OnFailure
     retention: str
     factory: Factory
-    def __init__(self, id: _Optional[str] = ..., description: _Optional[str] = ..., input_schema: _Optional[_Union[_struct_pb2.Struct, _Mapping]] = ..., labels: _Optional[_Mapping[str, str]] = ..., defaults: _Optional[_Union[Defaults, _Mapping]] = ..., triggers: _Optional[_Iterable[_Union[Trigger, _Mapping]]] = ..., steps: _Optional[_Iterable[_Union[Step, _Mapping]]] = ..., output: _Optional[_Union[_struct_pb2.Value, _Mapping]] = ..., on_failure: _Optional[_Union[OnFailure, str]] = ..., retention: _Optional[str] = ..., factory: _Optional[_Union[Factory, _Mapping]] = ...) -> None: ...
+    event_schemas: _containers.MessageMap[str, _struct_pb2.Struct]
+    def __init__(self, id: _Optional[str] = ..., description: _Optional[str] = ..., input_schema: _Optional[_Union[_struct_pb2.Struct, _Mapping]] = ..., labels: _Optional[_Mapping[str, str]] = ..., defaults: _Optional[_Union[Defaults, _Mapping]] = ..., triggers: _Optional[_Iterable[_Union[Trigger, _Mapping]]] = ..., steps: _Optional[_Iterable[_Union[Step, _Mapping]]] = ..., output: _Optional[_Union[_struct_pb2.Value, _Mapping]] = ..., on_failure: _Optional[_Union[OnFailure, str]] = ..., retention: _Optional[str] = ..., factory: _Optional[_Union[Factory, _Mapping]] = ..., event_schemas: _Optional[_Mapping[str, _struct_pb2.Struct]] = ...) -> None: ...
 
 class Defaults(_message.Message):
     __slots__ = ("retry", "timeouts")
@@ -280,7 +289,7 @@ class Step(_message.Message):
     def __init__(self, id: _Optional[str] = ..., when: _Optional[str] = ..., output: _Optional[_Union[_struct_pb2.Value, _Mapping]] = ..., retry: _Optional[_Union[Retry, _Mapping]] = ..., scope_retry: _Optional[_Union[ScopeRetry, _Mapping]] = ..., poll: _Optional[_Union[Poll, _Mapping]] = ..., timeouts: _Optional[_Union[Timeouts, _Mapping]] = ..., on_error: _Optional[_Iterable[_Union[ErrorHandler, _Mapping]]] = ..., compensate: _Optional[_Union[Compensate, _Mapping]] = ..., set_state: _Optional[str] = ..., version: _Optional[str] = ..., renamed_from: _Optional[str] = ..., labels: _Optional[_Mapping[str, str]] = ..., after: _Optional[_Iterable[_Union[Edge, _Mapping]]] = ..., task: _Optional[_Union[TaskStep, _Mapping]] = ..., sequence: _Optional[_Union[SequenceStep, _Mapping]] = ..., parallel: _Optional[_Union[ParallelStep, _Mapping]] = ..., graph: _Optional[_Union[GraphStep, _Mapping]] = ..., switch: _Optional[_Union[SwitchStep, _Mapping]] = ..., foreach: _Optional[_Union[ForeachStep, _Mapping]] = ..., loop: _Optional[_Union[LoopStep, _Mapping]] = ..., wait: _Optional[_Union[WaitStep, _Mapping]] = ..., receive: _Optional[_Union[ReceiveStep, _Mapping]] = ..., emit: _Optional[_Union[EmitStep, _Mapping]] = ..., subflow: _Optional[_Union[SubflowStep, _Mapping]] = ..., set: _Optional[_Union[_struct_pb2.Struct, _Mapping]] = ..., fail: _Optional[_Union[FailStep, _Mapping]] = ..., finish: _Optional[_Union[FinishStep, _Mapping]] = ...) -> None: ...
 
 class TaskStep(_message.Message):
-    __slots__ = ("service", "operation", "input", "mutates", "resource_type", "priority", "cache")
+    __slots__ = ("service", "operation", "input", "mutates", "resource_type", "priority", "cache", "result_schema")
     SERVICE_FIELD_NUMBER: _ClassVar[int]
     OPERATION_FIELD_NUMBER: _ClassVar[int]
     INPUT_FIELD_NUMBER: _ClassVar[int]
@@ -288,6 +297,7 @@ class TaskStep(_message.Message):
     RESOURCE_TYPE_FIELD_NUMBER: _ClassVar[int]
     PRIORITY_FIELD_NUMBER: _ClassVar[int]
     CACHE_FIELD_NUMBER: _ClassVar[int]
+    RESULT_SCHEMA_FIELD_NUMBER: _ClassVar[int]
     service: str
     operation: str
     input: _struct_pb2.Value
@@ -295,7 +305,8 @@ class TaskStep(_message.Message):
     resource_type: str
     priority: int
     cache: StepCache
-    def __init__(self, service: _Optional[str] = ..., operation: _Optional[str] = ..., input: _Optional[_Union[_struct_pb2.Value, _Mapping]] = ..., mutates: _Optional[bool] = ..., resource_type: _Optional[str] = ..., priority: _Optional[int] = ..., cache: _Optional[_Union[StepCache, _Mapping]] = ...) -> None: ...
+    result_schema: _struct_pb2.Struct
+    def __init__(self, service: _Optional[str] = ..., operation: _Optional[str] = ..., input: _Optional[_Union[_struct_pb2.Value, _Mapping]] = ..., mutates: _Optional[bool] = ..., resource_type: _Optional[str] = ..., priority: _Optional[int] = ..., cache: _Optional[_Union[StepCache, _Mapping]] = ..., result_schema: _Optional[_Union[_struct_pb2.Struct, _Mapping]] = ...) -> None: ...
 
 class StepCache(_message.Message):
     __slots__ = ("ttl",)

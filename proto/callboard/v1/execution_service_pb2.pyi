@@ -39,6 +39,7 @@ class VerifyProblemKind(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     VERIFY_PROBLEM_KIND_EVENT: _ClassVar[VerifyProblemKind]
     VERIFY_PROBLEM_KIND_SNAPSHOT: _ClassVar[VerifyProblemKind]
     VERIFY_PROBLEM_KIND_LIVE_STATE: _ClassVar[VerifyProblemKind]
+    VERIFY_PROBLEM_KIND_SEALED_VALUE: _ClassVar[VerifyProblemKind]
 CONFLICT_POLICY_UNSPECIFIED: ConflictPolicy
 CONFLICT_POLICY_RETURN_EXISTING: ConflictPolicy
 CONFLICT_POLICY_REJECT: ConflictPolicy
@@ -53,6 +54,7 @@ VERIFY_PROBLEM_KIND_HEAD: VerifyProblemKind
 VERIFY_PROBLEM_KIND_EVENT: VerifyProblemKind
 VERIFY_PROBLEM_KIND_SNAPSHOT: VerifyProblemKind
 VERIFY_PROBLEM_KIND_LIVE_STATE: VerifyProblemKind
+VERIFY_PROBLEM_KIND_SEALED_VALUE: VerifyProblemKind
 
 class StartExecutionRequest(_message.Message):
     __slots__ = ("definition_id", "version", "execution_id", "input", "labels", "conflict_policy", "unique_key", "unique_policy", "wait", "min_revision", "request_id")
@@ -230,7 +232,7 @@ class ReplayExecutionRequest(_message.Message):
     def __init__(self, execution_id: _Optional[str] = ..., until_sequence: _Optional[int] = ..., until_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., use_snapshots: _Optional[bool] = ..., debug: _Optional[bool] = ..., page_size: _Optional[int] = ..., page_token: _Optional[str] = ..., max_frame_bytes: _Optional[int] = ...) -> None: ...
 
 class ReplayExecutionResponse(_message.Message):
-    __slots__ = ("execution", "state", "snapshot", "events_replayed", "steps", "next_page_token", "skipped_snapshots")
+    __slots__ = ("execution", "state", "snapshot", "events_replayed", "steps", "next_page_token", "skipped_snapshots", "sensitive_places")
     EXECUTION_FIELD_NUMBER: _ClassVar[int]
     STATE_FIELD_NUMBER: _ClassVar[int]
     SNAPSHOT_FIELD_NUMBER: _ClassVar[int]
@@ -238,6 +240,7 @@ class ReplayExecutionResponse(_message.Message):
     STEPS_FIELD_NUMBER: _ClassVar[int]
     NEXT_PAGE_TOKEN_FIELD_NUMBER: _ClassVar[int]
     SKIPPED_SNAPSHOTS_FIELD_NUMBER: _ClassVar[int]
+    SENSITIVE_PLACES_FIELD_NUMBER: _ClassVar[int]
     execution: _executions_pb2.Execution
     state: _payload_pb2.Payload
     snapshot: _executions_pb2.Snapshot
@@ -245,7 +248,16 @@ class ReplayExecutionResponse(_message.Message):
     steps: _containers.RepeatedCompositeFieldContainer[ReplayStep]
     next_page_token: str
     skipped_snapshots: _containers.RepeatedCompositeFieldContainer[_executions_pb2.Snapshot]
-    def __init__(self, execution: _Optional[_Union[_executions_pb2.Execution, _Mapping]] = ..., state: _Optional[_Union[_payload_pb2.Payload, _Mapping]] = ..., snapshot: _Optional[_Union[_executions_pb2.Snapshot, _Mapping]] = ..., events_replayed: _Optional[int] = ..., steps: _Optional[_Iterable[_Union[ReplayStep, _Mapping]]] = ..., next_page_token: _Optional[str] = ..., skipped_snapshots: _Optional[_Iterable[_Union[_executions_pb2.Snapshot, _Mapping]]] = ...) -> None: ...
+    sensitive_places: _containers.RepeatedCompositeFieldContainer[SensitivePlace]
+    def __init__(self, execution: _Optional[_Union[_executions_pb2.Execution, _Mapping]] = ..., state: _Optional[_Union[_payload_pb2.Payload, _Mapping]] = ..., snapshot: _Optional[_Union[_executions_pb2.Snapshot, _Mapping]] = ..., events_replayed: _Optional[int] = ..., steps: _Optional[_Iterable[_Union[ReplayStep, _Mapping]]] = ..., next_page_token: _Optional[str] = ..., skipped_snapshots: _Optional[_Iterable[_Union[_executions_pb2.Snapshot, _Mapping]]] = ..., sensitive_places: _Optional[_Iterable[_Union[SensitivePlace, _Mapping]]] = ...) -> None: ...
+
+class SensitivePlace(_message.Message):
+    __slots__ = ("pointer", "mark")
+    POINTER_FIELD_NUMBER: _ClassVar[int]
+    MARK_FIELD_NUMBER: _ClassVar[int]
+    pointer: str
+    mark: bytes
+    def __init__(self, pointer: _Optional[str] = ..., mark: _Optional[bytes] = ...) -> None: ...
 
 class ReplayStep(_message.Message):
     __slots__ = ("event", "changes")

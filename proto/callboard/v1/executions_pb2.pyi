@@ -116,7 +116,7 @@ INCIDENT_KIND_POISONED: IncidentKind
 INCIDENT_KIND_HISTORY_DAMAGED: IncidentKind
 
 class Execution(_message.Message):
-    __slots__ = ("tenant", "execution_id", "definition_id", "version", "status", "state", "paused", "incident_count", "incidents", "labels", "input", "output", "failure", "created_at", "started_at", "updated_at", "ended_at", "sequence", "head_hash", "parent", "trigger", "fork", "unique_key", "variables", "open_steps", "open_step_count", "user_id", "waits_for_execution_id")
+    __slots__ = ("tenant", "execution_id", "definition_id", "version", "status", "state", "paused", "incident_count", "incidents", "labels", "input", "output", "failure", "created_at", "started_at", "updated_at", "ended_at", "sequence", "head_hash", "parent", "trigger", "fork", "unique_key", "variables", "open_steps", "open_step_count", "user_id", "waits_for_execution_id", "erased_at")
     class LabelsEntry(_message.Message):
         __slots__ = ("key", "value")
         KEY_FIELD_NUMBER: _ClassVar[int]
@@ -152,6 +152,7 @@ class Execution(_message.Message):
     OPEN_STEP_COUNT_FIELD_NUMBER: _ClassVar[int]
     USER_ID_FIELD_NUMBER: _ClassVar[int]
     WAITS_FOR_EXECUTION_ID_FIELD_NUMBER: _ClassVar[int]
+    ERASED_AT_FIELD_NUMBER: _ClassVar[int]
     tenant: str
     execution_id: str
     definition_id: str
@@ -180,7 +181,8 @@ class Execution(_message.Message):
     open_step_count: int
     user_id: str
     waits_for_execution_id: str
-    def __init__(self, tenant: _Optional[str] = ..., execution_id: _Optional[str] = ..., definition_id: _Optional[str] = ..., version: _Optional[int] = ..., status: _Optional[_Union[ExecutionStatus, str]] = ..., state: _Optional[str] = ..., paused: _Optional[bool] = ..., incident_count: _Optional[int] = ..., incidents: _Optional[_Iterable[_Union[Incident, _Mapping]]] = ..., labels: _Optional[_Mapping[str, str]] = ..., input: _Optional[_Union[_payload_pb2.Payload, _Mapping]] = ..., output: _Optional[_Union[_payload_pb2.Payload, _Mapping]] = ..., failure: _Optional[_Union[_failure_pb2.Failure, _Mapping]] = ..., created_at: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., started_at: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., updated_at: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., ended_at: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., sequence: _Optional[int] = ..., head_hash: _Optional[bytes] = ..., parent: _Optional[_Union[ParentOrigin, _Mapping]] = ..., trigger: _Optional[_Union[TriggerOrigin, _Mapping]] = ..., fork: _Optional[_Union[ForkOrigin, _Mapping]] = ..., unique_key: _Optional[str] = ..., variables: _Optional[_Union[_payload_pb2.Payload, _Mapping]] = ..., open_steps: _Optional[_Iterable[_Union[OpenStep, _Mapping]]] = ..., open_step_count: _Optional[int] = ..., user_id: _Optional[str] = ..., waits_for_execution_id: _Optional[str] = ...) -> None: ...
+    erased_at: _timestamp_pb2.Timestamp
+    def __init__(self, tenant: _Optional[str] = ..., execution_id: _Optional[str] = ..., definition_id: _Optional[str] = ..., version: _Optional[int] = ..., status: _Optional[_Union[ExecutionStatus, str]] = ..., state: _Optional[str] = ..., paused: _Optional[bool] = ..., incident_count: _Optional[int] = ..., incidents: _Optional[_Iterable[_Union[Incident, _Mapping]]] = ..., labels: _Optional[_Mapping[str, str]] = ..., input: _Optional[_Union[_payload_pb2.Payload, _Mapping]] = ..., output: _Optional[_Union[_payload_pb2.Payload, _Mapping]] = ..., failure: _Optional[_Union[_failure_pb2.Failure, _Mapping]] = ..., created_at: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., started_at: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., updated_at: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., ended_at: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., sequence: _Optional[int] = ..., head_hash: _Optional[bytes] = ..., parent: _Optional[_Union[ParentOrigin, _Mapping]] = ..., trigger: _Optional[_Union[TriggerOrigin, _Mapping]] = ..., fork: _Optional[_Union[ForkOrigin, _Mapping]] = ..., unique_key: _Optional[str] = ..., variables: _Optional[_Union[_payload_pb2.Payload, _Mapping]] = ..., open_steps: _Optional[_Iterable[_Union[OpenStep, _Mapping]]] = ..., open_step_count: _Optional[int] = ..., user_id: _Optional[str] = ..., waits_for_execution_id: _Optional[str] = ..., erased_at: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ...) -> None: ...
 
 class ParentOrigin(_message.Message):
     __slots__ = ("execution_id", "step_path", "detached")
