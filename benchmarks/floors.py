@@ -55,7 +55,7 @@ class _Writers:
             key=self._keys.get(execution, 0),
             expected=sequence,
             events=(completed, scheduled),
-            head=Head("RUNNING", "running", "bench-linear10", 1, b"{}", sequence + 2, bytes(32), now, now),
+            head=Head("RUNNING", "running", "bench-linear10", 1, b"{}", sequence + 2, bytes(32), _STARTED, now),
             effects=(OpenTask("s2", "bench.noop", 1, sequence + 2),),
         )
 
@@ -66,6 +66,7 @@ class _Writers:
         self._keys[execution] = outcome.key
 
 
+_STARTED = time.time_ns() // 1_000
 _RESULT = RESULT_TEXT.encode()
 _SCHEDULED = b'{"path":"s2","step":"s2","kind":"task","operation":"bench.noop","input":{"n":2}}'
 

@@ -59,9 +59,13 @@ _PAGES = {
     "open, waiting for an event": 'event == "paid"',
     "incident (100)": "incident",
     "label || incident": 'labels.customer == "c-77" || incident',
-    "state (no index), never": 'state == "nowhere"',
+    "label and status": 'labels.region == "eu" && status == "FAILED"',
+    "label begins with": 'labels.customer.startsWith("c-77")',
+    "state, not there": 'state == "nowhere"',
+    "state of a status (4 %)": 'state == "running"',
+    "state, named (1 in 1,000)": 'state == "packed"',
     "updated_at (no index), never": 'updated_at < timestamp("2020-01-01T00:00:00Z")',
-    "label and state, never": 'labels.region == "eu" && state == "nowhere"',
+    "label and updated_at, never": 'labels.region == "eu" && updated_at < timestamp("2020-01-01T00:00:00Z")',
     "quiet and open": 'status in ["PENDING", "RUNNING", "REVERTING"] && updated_at < timestamp("2020-01-01T00:00:00Z")',
 }
 _ORDERS = {
@@ -69,15 +73,22 @@ _ORDERS = {
     "by ended_at, failed": ('status == "FAILED"', "ended_at desc"),
     "by execution_id, prefix": ('execution_id.startsWith("x-99")', "execution_id"),
     "oldest first": ("", "created_at"),
+    "by updated_at, label": ('labels.customer == "c-77"', "updated_at desc"),
+    "by updated_at, 5,000": ('state == "waiting"', "updated_at"),
 }
 _COUNTS = {
     "all, by status": ("", "status"),
     "all, by definition": ("", "definition_id"),
-    "failed orders, by version": ('definition_id == "order" && status == "FAILED"', "version"),
-    "label, 1 of 10,000": ('labels.customer == "c-77"', ""),
-    "label, a third, by status": ('labels.region == "eu"', "status"),
-    "incident": ("incident", ""),
     "all, by state": ("", "state"),
+    "failed orders, by version": ('definition_id == "order" && status == "FAILED"', "version"),
+    "running, of a version": ('state == "running" && version == 1', ""),
+    "label, 1 of 10,000": ('labels.customer == "c-77"', ""),
+    "label, a third": ('labels.region == "eu"', ""),
+    "label, a third, by status": ('labels.region == "eu"', "status"),
+    "label and status": ('labels.region == "eu" && status == "FAILED"', ""),
+    "incident": ("incident", ""),
+    "label, a third, by definition (rows)": ('labels.region == "eu"', "definition_id"),
+    "all, by label (rows)": ("", "labels.region"),
 }
 
 
@@ -91,6 +102,17 @@ def _definition(number: int) -> tuple[str, int]:
             return "daily", 1 + number % 3_000 // 10
         case _:
             return f"import-{number % 100}", 1
+
+
+def _state(number: int, status: Status) -> str:
+    """Mostly that of the status; one in 200 waits, or did when it ended, and one in 1,000 is packed."""
+    match number % 1_000:
+        case 3:
+            return "packed"
+        case 100 | 300 | 500 | 700 | 900:
+            return "waiting"
+        case _:
+            return status.lower()
 
 
 def _execution(number: int) -> ExecutionAppend:
@@ -107,7 +129,7 @@ def _execution(number: int) -> ExecutionAppend:
     labels = {"customer": f"c-{number % 10_000}", "region": ("eu", "us", "asia")[number % 3]}
     head = Head(
         status,
-        status.lower(),
+        _state(number, status),
         definition_id,
         version,
         msgspec.json.encode(labels),

@@ -26,6 +26,7 @@ from .core.commands import Erase, Facts, Start, Submit
 from .core.decide import Accepted, decide
 from .core.plan import Plan
 from .core.refusals import Kind, Refusal, Refused
+from .core.sealing import wordless
 from .core.state import State
 from .core.values import encode, sealed_in
 from .mailbox import NO_CONTEXT, Letter, Mailbox, Reply, command_of
@@ -397,12 +398,15 @@ class Actor:
                 batch.consumed.append(letter.inbox_id)
             return
         world = self._world
-        now = max(world.clock.now(), state.updated_at)
-        facts = Facts(now, world.ids.chance(), world.delivered(self.key), self.vault)
+        now, vault = max(world.clock.now(), state.updated_at), self.vault
+        sealed = vault.unwritten_count if vault is not None else 0
+        facts = Facts(now, world.ids.chance(), world.delivered(self.key), vault)
         decision = overtaken(letter, state) or decide(
             state, cast(Plan, self.plan), letter.command, facts, world.settings.decisions
         )
         if isinstance(decision, Refusal):
+            if vault is not None:
+                vault.drop(sealed)
             batch.refused = True
             batch.answers.append((letter, decision))
             if letter.inbox_id:
@@ -555,7 +559,7 @@ class Actor:
             return
         letter = letters[0]
         if self.plan is not None and self.plan.sensitive:
-            error = _wordless(error)
+            error = wordless(error)
         refusal = Refusal(Kind.INTERNAL, "EXECUTION_POISONED", f"{type(error).__name__}: {error}")
         known = {"execution": self.ref.execution_id, "command": type(letter.command).__name__}
         log.error("command raised", exc_info=error, extra=known)
@@ -563,11 +567,6 @@ class Actor:
         if letter.inbox_id:
             await self._world.bury(self.ref, self.key, letter.inbox_id, refusal)
             self._inbox_waits = True
-
-
-def _wordless(error: Exception) -> Exception:
-    """An error that says only what kind it is, and where: the words of one that nobody has foreseen may quote values."""
-    return RuntimeError(f"{type(error).__name__}, its words are withheld").with_traceback(error.__traceback__)
 
 
 def _seen(future: asyncio.Future[Any]) -> None:

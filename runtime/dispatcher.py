@@ -289,10 +289,10 @@ class Dispatcher:
                 self._deliveries.unreadable(entry)
 
     async def _revealed(self, entry: Entry, event: bytes | None) -> bytes | None:
-        """The event with its sensitive values in the clear; None: they are not there."""
+        """The event with its sensitive values in the clear; None: they are not there, or it is damaged."""
         try:
             return event and await revealed_json(self._store, entry.key, event)
-        except ErasedError:
+        except (ErasedError, msgspec.MsgspecError, ValueError):
             return None
 
     def freed(self, seat: Seat) -> None:

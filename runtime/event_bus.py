@@ -26,6 +26,7 @@ from .births import Birth, Births, outcome_of
 from .core.commands import KEY_LINE, Origin, Start
 from .core.expressions import ExpressionError
 from .core.refusals import Kind, Refusal, Refused
+from .core.sealing import wordless
 from .core.triggers import Firing, TriggerFact, fire, hears
 from .core.values import Value, decode
 from .listeners import Hearing, Listener, Listeners, located
@@ -181,8 +182,10 @@ class EventBus:
                 decided.warnings.append(located(plan.definition_id, plan.version, trigger.id, _said(error)))
             except Exception as error:
                 # A defect that one definition brings out must not cost the others their event.
-                log.exception("a trigger raised", extra={"definition": plan.definition_id, "trigger": trigger.id})
-                message = f"{type(error).__name__}: {error}"
+                told = wordless(error) if plan.sensitive else error
+                known = {"definition": plan.definition_id, "trigger": trigger.id}
+                log.error("a trigger raised", exc_info=told, extra=known)
+                message = f"{type(told).__name__}: {told}"
                 decided.warnings.append(located(plan.definition_id, plan.version, trigger.id, message))
             else:
                 if birth is not None:

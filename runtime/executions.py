@@ -431,8 +431,11 @@ class Executions:
     async def watch(
         self, caller: Caller, execution_id: str, after_sequence: int = 0
     ) -> AsyncIterator[Sequence[HistoryEvent]]:
-        """Events as they come, from after a sequence; ends after the last."""
+        """Events as they come, from after a sequence; ends after the last. Raises Refused SEQUENCE_OUT_OF_RANGE where
+        that is behind the last one there is: what the caller has seen was lost, as by a restore."""
         record = await self._record(caller, execution_id)
+        if after_sequence > record.head.sequence:
+            raise Refused(_behind(record, after_sequence))
         async for page in self._parts.feeds.watch(record.ref, record.key, after_sequence):
             yield page
 
@@ -510,6 +513,13 @@ class Executions:
 
 _WHERE_EXISTING_COUNTS = frozenset({Kind.EXISTS, Kind.STATE, Kind.NOT_FOUND})
 """A start that is refused for these is answered with the execution that has its id, if there is one."""
+
+
+def _behind(record: ExecutionRecord, sequence: int) -> Refusal:
+    name, last = record.ref.execution_id, record.head.sequence
+    message = f"execution {name} has no event {sequence}; its last one is {last}"
+    known = {"first": "1", "last": str(last)}
+    return Refusal(Kind.RANGE, "SEQUENCE_OUT_OF_RANGE", message, known, resource_type="execution", resource=name)
 
 
 def _check_input(published: Published, value: Value) -> None:

@@ -22,6 +22,7 @@ from .core.commands import KEY_LINE, TRIGGER_LINE, Origin, Start
 from .core.definition import Overlap
 from .core.plan import Plan, ScheduleSource, TriggerPlan
 from .core.refusals import Kind, Refusal, Refused
+from .core.sealing import wordless
 from .core.triggers import Firing
 from .mailbox import NO_CONTEXT
 from .ports import Clock
@@ -221,9 +222,10 @@ class Firings:
             raise
         except Exception as error:
             # As in an actor: a defect in deciding concerns this start alone.
-            log.exception("the start of %s could not be decided", wish.ref.execution_id)
-            message = f"the start could not be decided: {error!r}"
-            raise Refused(Refusal(Kind.INTERNAL, "INTERNAL", message)) from error
+            told = wordless(error) if plan.sensitive else error
+            log.error("the start of %s could not be decided", wish.ref.execution_id, exc_info=told)
+            message = f"the start could not be decided: {told!r}"
+            raise Refused(Refusal(Kind.INTERNAL, "INTERNAL", message)) from told
 
     def _claims(self, wish: Wish, behind: str) -> tuple[LineClaim, ...]:
         overlap, key = wish.target.overlap, wish.firing.unique_key

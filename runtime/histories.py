@@ -277,7 +277,7 @@ class Histories:
                 taken = newest if there else append.snapshot
                 assert taken is not None, "an append of a snapshot has one"
                 return taken
-            if outcome.why not in (Why.SEQUENCE, Why.DUPLICATE_REQUEST):
+            if outcome.why not in (Why.SEQUENCE, Why.DUPLICATE_REQUEST, Why.NOT_FOUND):
                 raise Refused(Refusal(Kind.INTERNAL, "INTERNAL", outcome.message or outcome.why.value))
         raise Refused(Refusal(Kind.RACE, "LOST_RACE", "the execution keeps going on; try again"))
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import enum
+from collections.abc import Iterable
 from typing import Final, TypeAlias
 
 import msgspec
@@ -93,3 +94,17 @@ def position_of(record: ExecutionRecord, order: Order) -> Position:
             return (record.ref.execution_id,)
         case Order.UPDATED:
             return (record.head.updated_at, record.key)
+
+
+def by_change(places: Iterable[tuple[int, int]], query: ListQuery) -> tuple[list[int], Position]:
+    """A page in the order UPDATED, of (updated_at, key) of all that match: the keys, and where to go on. What has
+    changed since the listing began is left out, for it may have been in a page before."""
+    standing = sorted(places, reverse=query.descending)
+    if not standing:
+        return [], ()
+    after, began = query.after[:2], query.after[2:] or max(standing[0], standing[-1])[:1]
+    if after:
+        behind = [place for place in standing if (place < after if query.descending else place > after)]
+        standing = [place for place in behind if place[:1] <= began]
+    page = standing[: query.limit]
+    return [key for _, key in page], (*page[-1], *began) if len(page) == query.limit else ()

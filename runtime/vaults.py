@@ -20,6 +20,8 @@ from .rows import SealedValue, Secrets
 KEY_BYTES: Final = 32
 SALT_BYTES: Final = 32
 NONCE_BYTES: Final = 12
+_AROUND_BYTES: Final = NONCE_BYTES + SALT_BYTES + 16
+"""Of a sealed box, those that are not the value's: with the tag of the cipher."""
 
 RandomBytes = Callable[[int], bytes]
 
@@ -51,6 +53,10 @@ class ExecutionVault:
         """The value; raises ErasedError."""
         return decode(self._disclose(sealed.commitment)[SALT_BYTES:])
 
+    def size(self, sealed: Sealed) -> int:
+        """Bytes of the value as JSON, without opening it; 0 where it is not there."""
+        return max(0, len(self._boxes.get(sealed.commitment, b"")) - _AROUND_BYTES)
+
     def unwritten(self) -> Secrets | None:
         """What was sealed since it was last written, to be written with the events that hold the commitments."""
         if not self._fresh:
@@ -58,6 +64,16 @@ class ExecutionVault:
         return Secrets(
             b"" if self._is_key_stored else self._key, tuple(SealedValue(*one) for one in self._fresh.items())
         )
+
+    @property
+    def unwritten_count(self) -> int:
+        """How many values were sealed since it was last written."""
+        return len(self._fresh)
+
+    def drop(self, count: int) -> None:
+        """Let go of what was sealed after the first so many that are unwritten: no event holds its commitment."""
+        for commitment in list(self._fresh)[count:]:
+            del self._fresh[commitment], self._boxes[commitment]
 
     def written(self) -> None:
         """What was unwritten is on disk."""

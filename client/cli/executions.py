@@ -195,7 +195,10 @@ def _step(session: Session, step: OpenStep) -> list[object]:
 @click.command("list")
 @click.option("--filter", "filter_", default="", metavar="CEL", help="Such as: status == 'RUNNING' && incident")
 @click.option(
-    "--order-by", default="", metavar="FIELD[ desc]", help="created_at, ended_at or execution_id [created_at desc]."
+    "--order-by",
+    default="",
+    metavar="FIELD[ desc]",
+    help="created_at, ended_at, execution_id or (with a filter that leaves few) updated_at [created_at desc].",
 )
 @click.option("--limit", type=click.IntRange(min=1), help="So many at the most.")
 @click.option("--count", "counting", is_flag=True, help="Say how many there are, and list none.")

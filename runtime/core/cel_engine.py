@@ -18,7 +18,7 @@ from cel_expr_python.ext import ext_math, ext_optional, ext_strings  # pyright: 
 
 from . import cel_tree
 from .durations import format_seconds, format_timestamp, from_datetime
-from .values import INT64_MAX, Value
+from .values import INT64_MAX, RESERVED_KEYS, Value
 
 EXPRESSION_ITEMS_MAX: Final = 500
 """Items of a list (or keys of a map) that a macro such as `map` or `filter` goes through."""
@@ -220,6 +220,9 @@ def _object(plain: dict[object, object]) -> Value:
     for key in plain:
         if not isinstance(key, str):
             raise CelFailure(f"the key {key} in the result is not a string, as JSON needs it")
+    for reserved in RESERVED_KEYS:
+        if reserved in plain:
+            raise CelFailure(f"the key {reserved} in the result is reserved")
     # The library's order of keys is arbitrary; sorted, the same expression prints the same text everywhere.
     members = cast(dict[str, object], plain)
     return {key: _to_value(members[key]) for key in sorted(members)}

@@ -16,7 +16,7 @@ from typing import Any, Protocol, TypeAlias, cast
 
 import msgspec
 
-from .values import Sealed, Value, replace_each
+from .values import Sealed, Value, encode, replace_each
 
 
 class ErasedError(Exception):
@@ -32,6 +32,10 @@ class Vault(Protocol):
 
     def open(self, sealed: Sealed) -> Value:
         """The value; raises `ErasedError`."""
+        ...
+
+    def size(self, sealed: Sealed) -> int:
+        """Bytes of the value as JSON, without opening it; 0 where it is not there."""
         ...
 
 
@@ -70,6 +74,18 @@ def sealed_again(value: Any, vault: Vault) -> Value:
     return cast(Value, replace_each(value, Tainted, lambda tainted: vault.seal(tainted.value)))
 
 
+def hidden_bytes(value: Any, vault: Vault) -> int:
+    """Bytes by which a value grows at most where all that is sealed in it is opened; the same one counts each time."""
+    sizes: list[int] = []
+
+    def note(sealed: Sealed) -> Sealed:
+        sizes.append(max(0, vault.size(sealed) - len(encode(sealed))))
+        return sealed
+
+    replace_each(value, Sealed, note)
+    return sum(sizes)
+
+
 def is_sensitive(value: Any) -> bool:
     """Whether there is anything sensitive in a value."""
     found: list[Sealed | Tainted] = []
@@ -81,3 +97,8 @@ def is_sensitive(value: Any) -> bool:
     replace_each(value, Sealed, note)
     replace_each(value, Tainted, note)
     return bool(found)
+
+
+def wordless(error: Exception) -> Exception:
+    """An error that only says what kind it is, and where: the words of an unforeseen one may quote values."""
+    return RuntimeError(f"{type(error).__name__}, its words are withheld").with_traceback(error.__traceback__)

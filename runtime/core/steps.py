@@ -360,11 +360,15 @@ def _begin_emit(turn: Turn, step: Step, path: str, state: str | None) -> None:
 
 def _begin_set(turn: Turn, step: Step, path: str, state: str | None) -> None:
     assert isinstance(step.body, SetBody)
+    made = turn.see(step.body.values, step, path)
+    plain, sensitive = turn.clear(made)
     try:
         # Variables can grow into each other without end, so that here alone the depth has to be looked at.
-        values = cast(dict[str, Any], check_value(turn.see(step.body.values, step, path)))
+        values = cast(dict[str, Any], check_value(plain))
     except ValueRefused as refused:
-        raise ExpressionError(str(refused), "set") from refused
+        # Where in a sensitive value it is would tell of its inside.
+        raise ExpressionError(refused.reason if sensitive else str(refused), "set") from None
+    values = made if sensitive else values
     turn.emit(ev.StepScheduled(path=path, step=step.id, kind=step.kind, state=state))
     complete(turn, path, values, variables=values)
 

@@ -20,7 +20,7 @@ from .expressions import MISSING, Expression, ExpressionError, Template
 from .failures import EXPRESSION_ERROR, Failure
 from .plan import Duration, Plan, Step
 from .react import react
-from .sealing import ErasedError, Tainted, Unsealing, Vault, is_sensitive, sealed_again
+from .sealing import ErasedError, Tainted, Unsealing, Vault, hidden_bytes, is_sensitive, opened, sealed_again
 from .state import State, StepState, numbers_in
 from .values import OPAQUE_KEY, Sealed, encode
 
@@ -171,11 +171,15 @@ class Turn:
 
     def bounded(self, value: Any, expression: Expression | Template) -> Any:
         """The value, if it is not too large to be kept; values can grow by feeding on themselves."""
-        limit = self.limits.value_bytes_max
-        if type(value) in _GROWING and len(encode(value)) > limit:
-            source = expression.source if isinstance(expression, Expression) else ""
-            raise ExpressionError(f"gives more than value_bytes_max, {limit} bytes", source)
-        return value if self.facts.vault is None else sealed_again(value, self.facts.vault)
+        limit, vault = self.limits.value_bytes_max, self.facts.vault
+        if type(value) in _GROWING:
+            size = len(encode(value))
+            if vault is not None and size <= limit:
+                size += hidden_bytes(value, vault)
+            if size > limit:
+                source = expression.source if isinstance(expression, Expression) else ""
+                raise ExpressionError(f"gives more than value_bytes_max, {limit} bytes", source)
+        return value if vault is None else sealed_again(value, vault)
 
     @property
     def vault(self) -> Vault:
@@ -188,11 +192,20 @@ class Turn:
         ExpressionError."""
         if type(value) is not Sealed:
             return value
+        plain, _ = self.clear(value)
+        # One that is too long is refused, and was not sealed in vain.
+        if type(plain) is list and len(plain) <= self.limits.foreach_items_max:
+            return [self.vault.seal(item) for item in plain]
+        return plain
+
+    def clear(self, value: Any) -> tuple[Any, bool]:
+        """A value in the clear, and whether there is anything sensitive in it; raises ExpressionError."""
+        if self.facts.vault is None:
+            return value, False
         try:
-            plain = self.vault.open(value)
+            return opened(value, self.facts.vault)
         except ErasedError:
             raise ExpressionError("needs a sensitive value that is not there any more", "") from None
-        return [self.vault.seal(item) for item in plain] if type(plain) is list else plain
 
     def duration(self, duration: Duration | None, step: Step, path: str) -> int | None:
         """Microseconds of a duration that may be an expression; raises ExpressionError."""

@@ -11,7 +11,20 @@ from collections.abc import Collection, Sequence
 from typing import Final, NamedTuple, Protocol
 
 from ..core.state import Status
-from ..filters import EVERYTHING, OPEN, All, Among, Either, Filter, Incident, Labelled, Step, StepBegins, fields_of
+from ..filters import (
+    EVERYTHING,
+    OPEN,
+    All,
+    Among,
+    Either,
+    Filter,
+    Incident,
+    Labelled,
+    Step,
+    StepBegins,
+    all_of,
+    fields_of,
+)
 from .listing_sql import Sql
 
 WALKS_MAX: Final = 400
@@ -258,7 +271,8 @@ def _best(parts: Sequence[Filter], survey: Survey) -> Cover | None:
             covers.append(cover._replace(exact=len(chosen) + 1 == len(parts)))
         elif part not in counted:
             covers.append(_inexact(_cover(part, survey)))
-    covers += [_inexact(_cover(All(counted) if len(counted) > 1 else counted[0], survey))] if counted else []
+    if counted:
+        covers.append(_inexact(_cover(all_of(counted), survey)))
     usable = [cover for cover in covers if cover is not None and (cover.exact or len(cover.walks) <= WALKS_MAX)]
     return min(usable, key=lambda cover: (cover.rank, not cover.exact)) if usable else None
 

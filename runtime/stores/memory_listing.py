@@ -8,7 +8,7 @@ from collections.abc import Iterable, Mapping
 import msgspec
 
 from ..filters import Filter, holds
-from ..listing_rows import LABEL_GROUPS, CountQuery, CountSlice, ListPage, ListQuery, Order, Position, position_of
+from ..listing_rows import LABEL_GROUPS, CountQuery, CountSlice, ListPage, ListQuery, Order, by_change, position_of
 from ..rows import ExecutionRecord
 from .memory_executions import ExecutionTables
 from .memory_lifecycle import LifecycleTables
@@ -29,14 +29,16 @@ class MemoryListing:
             for record in self._matching(query.tenant, query.where)
             if query.order is not Order.ENDED or record.head.ended_at
         ]
+        if query.order is Order.UPDATED:
+            keys, after = by_change(((record.head.updated_at, record.key) for record in matching), query)
+            return ListPage([self._executions.executions[key] for key in keys], after)
         places = sorted((position_of(record, query.order), record.key) for record in matching)
-        began = (query.after[2:] or places[-1][0][:1]) if query.order is Order.UPDATED and places else ()
         if query.descending:
             places.reverse()
         if query.after:
             places = [place for place in places if _is_behind(place[0], query)]
         page = [self._executions.executions[key] for _, key in places[: query.limit]]
-        return ListPage(page, (*places[query.limit - 1][0], *began) if len(places) > query.limit else ())
+        return ListPage(page, places[query.limit - 1][0] if len(places) > query.limit else ())
 
     async def counted(self, query: CountQuery) -> CountSlice:
         """All in one slice."""
@@ -53,9 +55,8 @@ class MemoryListing:
                 yield record
 
 
-def _is_behind(place: Position, query: ListQuery) -> bool:
-    after, began = query.after[: len(place)], query.after[len(place) :]
-    return (place < after if query.descending else place > after) and (not began or place[:1] <= began)
+def _is_behind(place: tuple[int | str, ...], query: ListQuery) -> bool:
+    return place < query.after if query.descending else place > query.after
 
 
 def _group(record: ExecutionRecord, group_by: str) -> str | None:

@@ -14,7 +14,7 @@ from typing import Any, NamedTuple, TypeVar
 import msgspec
 
 from ..filters import All, Begins, Filter, after_prefix
-from ..listing_rows import CountQuery, CountSlice, ListPage, ListQuery, Order, Position, position_of
+from ..listing_rows import CountQuery, CountSlice, ListPage, ListQuery, Order, Position, by_change, position_of
 from ..rows import ExecutionRecord
 from .connection import Connection
 from .listing_sql import Sql, condition, joined
@@ -113,12 +113,11 @@ def _sorted(connection: sqlite3.Connection, query: ListQuery) -> ListPage:
         return ListPage([], ())
     if not _meets_at_most(connection, cover, query.examined_max):
         return ListPage([], (), too_many=True)
-    sql = sorted_sql(query, cover)
-    records = [record_of(row) for row in connection.execute(sql.text, sql.values)]
-    if len(records) < query.limit:
-        return ListPage(records, ())
-    until = query.after[2] if query.after else _last_change(connection, query, cover)
-    return ListPage(records, (*position_of(records[-1], query.order), until))
+    sql = places_sql(query, cover)
+    keys, after = by_change(connection.execute(sql.text, sql.values).fetchall(), query)
+    text = f"SELECT {_RECORD} FROM executions AS e WHERE e.key IN ({', '.join('?' * len(keys))})"
+    records = {row[0]: record_of(row) for row in connection.execute(text, keys)}
+    return ListPage([records[key] for key in keys], after)
 
 
 def _meets_at_most(connection: sqlite3.Connection, cover: Cover, rows: int) -> bool:
@@ -132,27 +131,12 @@ def _meets_at_most(connection: sqlite3.Connection, cover: Cover, rows: int) -> b
     return True
 
 
-def _last_change(connection: sqlite3.Connection, query: ListQuery, cover: Cover) -> int:
-    source = _all_keys(query, cover)
-    text = f"SELECT max(e.updated_at) FROM {source.text}"
-    (found,) = connection.execute(text, source.values).fetchone()
-    return int(found)
-
-
-def _all_keys(query: ListQuery, cover: Cover) -> Sql:
+def places_sql(query: ListQuery, cover: Cover) -> Sql:
+    """The statement that tells when each that matches has changed last, and its key."""
     where = None if cover.exact else condition(query.where)
     branches = [branch(walk, query.tenant, where, DOWN, DOWN.start, None) for walk in cover.walks]
-    tail = Sql(") AS p CROSS JOIN executions AS e ON e.key = p.k")
-    return joined("", [Sql("("), joined(between(cover), branches), tail])
-
-
-def sorted_sql(query: ListQuery, cover: Cover) -> Sql:
-    """The statement of a page in the order of the last change."""
-    way = way_of(query.descending)
-    behind = f" WHERE (e.updated_at, e.key) {way.behind} (?, ?) AND e.updated_at <= ?"
-    where = [Sql(behind, query.after)] if query.after else []
-    order = Sql(f" ORDER BY e.updated_at {way.word}, e.key {way.word} LIMIT ?", (query.limit,))
-    return joined("", [Sql(f"SELECT {_RECORD} FROM "), _all_keys(query, cover), *where, order])
+    head = Sql("SELECT e.updated_at, e.key FROM (")
+    return joined("", [head, joined(between(cover), branches), Sql(") AS p CROSS JOIN executions AS e ON e.key = p.k")])
 
 
 # -- in other orders -------------------------------------------------------------------------------------------

@@ -28,11 +28,12 @@ def record_of(row: Sequence[Any]) -> ExecutionRecord:
     SQLite keeps whatever stands in the file: a damaged field of another type is taken for what no head has, so that
     `verify` names it and the rows beside it can be listed.
     """
-    key, tenant, name, *head = row
+    key, tenant, name, *fields = row
     if type(tenant) is not str or type(name) is not str:
         tenant, name = str(tenant), str(name)
+    head: list[Any] = fields
     if tuple(map(type, head)) != _HEAD_TYPES:
-        head = [one if type(one) is kind else _NOTHING[kind] for one, kind in zip(head, _HEAD_TYPES, strict=True)]
+        head = [one if type(one) is kind else _NOTHING[kind] for one, kind in zip(fields, _HEAD_TYPES, strict=True)]
     return ExecutionRecord(ExecutionRef(tenant, name), key, Head(*head))
 
 

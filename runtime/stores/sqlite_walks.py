@@ -62,7 +62,7 @@ def end_of(connection: sqlite3.Connection, cover: Cover, way: Way, after: int, e
         return None
     ends: list[int] = []
     for walk, rows in zip(cover.walks, shares(cover.walks, examined_max), strict=True):
-        key = _key_at(connection, walk, way, after, rows)
+        key = key_at(connection, walk, way, after, rows)
         if key is not None:
             ends.append(key)
     if not ends:
@@ -82,12 +82,12 @@ def shares(walks: Sequence[Walk], examined_max: int) -> list[int]:
 
 def nearest(connection: sqlite3.Connection, walks: Sequence[Walk], way: Way, after: int, count: int) -> list[Walk]:
     """Of many walks, those that begin next behind a place: a page of so many rows goes along no others."""
-    begins = [(key, walk) for walk in walks if (key := _key_at(connection, walk, way, after, 1)) is not None]
+    begins = [(key, walk) for walk in walks if (key := key_at(connection, walk, way, after, 1)) is not None]
     begins.sort(key=lambda each: each[0], reverse=way is DOWN)
     return [walk for _, walk in begins[:count]]
 
 
-def _key_at(connection: sqlite3.Connection, walk: Walk, way: Way, after: int, rows: int) -> int | None:
+def key_at(connection: sqlite3.Connection, walk: Walk, way: Way, after: int, rows: int) -> int | None:
     """The key of the last of so many rows; None: there are fewer."""
     sql = end_sql(walk, after, rows, way)
     row = connection.execute(sql.text, sql.values).fetchone()

@@ -19,12 +19,13 @@ def accept(books: Books, write: InboxInsert) -> Outcome:
     key = known.keys.get(write.ref)
     if key is None:
         return Lost(Why.NOT_FOUND, f"there is no execution {write.ref.execution_id!r}")
+    place = (key, write.event_id)
+    # Also after the end: whoever repeats what was taken must not believe that it came too late.
+    if write.event_id and (place in known.history_ids or place in known.waiting_ids):
+        return Lost(Why.DUPLICATE_EVENT, f"event id {write.event_id!r} is stored already")
     if known.heads[key].head.status in ENDED:
         return Lost(Why.ENDED, f"execution {write.ref.execution_id!r} has ended")
     if write.event_id:
-        place = (key, write.event_id)
-        if place in known.history_ids or place in known.waiting_ids:
-            return Lost(Why.DUPLICATE_EVENT, f"event id {write.event_id!r} is stored already")
         known.waiting_ids.add(place)
     row = books.enter(
         write.ref,

@@ -130,6 +130,21 @@ def test_a_diff_of_two_moments(threaded: FakeServer) -> None:
     assert (before.until_sequence, after.HasField("until_sequence")) == (3, False)
 
 
+def hidden(place: str, mark: bytes, **state: Any) -> pb.ReplayExecutionResponse:
+    answer = stated(**state)
+    answer.sensitive_places.add(pointer=place, mark=mark)
+    return answer
+
+
+def test_a_diff_says_that_a_sensitive_value_has_changed(threaded: FakeServer) -> None:
+    states = [hidden("/a", mark, a="[redacted]", b=n) for n, mark in enumerate((b"1", b"2", b"1", b"1", b"1", b"2"))]
+    threaded.unary.on("ReplayExecution", *states)
+    arguments = ("diff", "o-1", "--from", "3")
+    assert run(threaded, *arguments).stdout == '~ /b  0 -> 1\n~ /a  "[redacted]" -> "[redacted]"\n'
+    assert run(threaded, *arguments).stdout == "~ /b  2 -> 3\n", "the same value"
+    assert run(threaded, "diff", "o-1", "o-2").stdout == "~ /b  4 -> 5\n", "of two executions nobody can tell"
+
+
 def test_a_diff_of_two_executions_leaves_their_ids_out(threaded: FakeServer) -> None:
     answers = (stated(execution_id="o-1", v={"a~b": 1}), stated(execution_id="o-2", v={"a~b": 2}))
     threaded.unary.on("ReplayExecution", *answers)

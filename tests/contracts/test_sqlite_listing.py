@@ -13,8 +13,12 @@ from tests.contracts.store_kit import NOW, append, head, ref, start, written
 
 from callboard.runtime.core.effects import CloseExecution, OpenTask, OpenWait, SetTimer
 from callboard.runtime.filter_text import parse_filter
+from callboard.runtime.filters import OPEN
 from callboard.runtime.listing_rows import CountQuery, ListQuery, Order, Position
+from callboard.runtime.retention_rows import ExecutionDeletion
+from callboard.runtime.rows import ExecutionAppend
 from callboard.runtime.stores import listing_walks, schema
+from callboard.runtime.stores.sql import statements
 from callboard.runtime.stores.sqlite import SqliteStore
 
 STATUSES = ("RUNNING", "COMPLETED", "FAILED")
@@ -27,6 +31,7 @@ async def store(tmp_path: Path) -> AsyncIterator[SqliteStore]:
     for n in range(30):
         status = STATUSES[n % 3]
         fields = {"labels": b'{"team":"x"}', "ended_at": 0 if status == "RUNNING" else NOW + n, "definition_id": "d"}
+        fields |= {"state": "x"} if n % 4 == 1 else {}
         effects = (OpenTask("t", "s.op", 1, 1), OpenWait("w", ("paid",), "k"), SetTimer("t", "wait", NOW))
         await written(store, start(ref(f"x{n}"), *effects[: n % 3 or 3], head=head(1, status, **fields)))
     yield store
@@ -53,7 +58,8 @@ async def _plans(store: SqliteStore, query: ListQuery | CountQuery) -> list[list
 KEY = "USING INTEGER PRIMARY KEY (rowid=?)"
 BY_STATUS = "executions_by_status (tenant=? AND status=? AND rowid"
 BY_CLASS = "executions_by_definition (tenant=? AND definition_id=? AND version=? AND status=? AND rowid"
-BY_LABEL = "SEARCH w USING PRIMARY KEY (tenant=? AND name=? AND value=? AND execution"
+BY_STATE = "executions_by_state (tenant=? AND state=? AND rowid"
+BY_LABEL = "SEARCH w USING PRIMARY KEY (tenant=? AND name=? AND value=? AND status=? AND execution"
 
 
 @pytest.mark.parametrize(
@@ -62,16 +68,22 @@ BY_LABEL = "SEARCH w USING PRIMARY KEY (tenant=? AND name=? AND value=? AND exec
         ("", BY_STATUS),
         ('status == "RUNNING"', BY_STATUS),
         ('status != "RUNNING"', BY_STATUS),
-        ('state == "x"', BY_STATUS),
+        ('state == "x"', BY_STATE),
+        ('state in ["x", "failed"]', BY_STATE),
+        ('state == "failed"', BY_CLASS),
+        ('state.startsWith("f") && version < 3', BY_CLASS),
         ('status == "RUNNING" && updated_at < timestamp("2030-01-01T00:00:00Z")', BY_STATUS),
         ('waiting_on == "TIMER"', BY_STATUS),
         ('definition_id == "d"', BY_CLASS),
         ('definition_id == "d" && version == 1 && status == "RUNNING"', BY_CLASS),
         ('definition_id.startsWith("d")', BY_CLASS),
         ("version < 3", BY_CLASS),
-        ('definition_id == "d" && state == "x"', BY_CLASS),
+        ('definition_id == "d" && state == "x"', BY_STATE),
+        ('definition_id == "d" && state == "failed"', BY_CLASS),
         ('labels.team == "x"', BY_LABEL),
-        ('labels.team == "x" && state == "x"', BY_LABEL),
+        ('labels.team == "x" && state != "x"', BY_LABEL),
+        ('labels.team == "x" && status == "FAILED"', BY_LABEL),
+        ('labels.team == "x" && execution_id.startsWith("x")', BY_LABEL),
         ('labels.team in ["x", "y"] || labels.other == "z"', BY_LABEL),
         ("incident", "executions_with_incidents (tenant=? AND rowid"),
         ('incident && status == "RUNNING"', "executions_with_incidents (tenant=? AND rowid"),
@@ -135,26 +147,84 @@ async def test_a_label_is_counted_along_its_index(store: SqliteStore) -> None:
     assert any(step.startswith(BY_LABEL) for step in plans[-1]), plans[-1]
 
 
-async def test_the_counts_follow_whatever_happens_to_executions(store: SqliteStore) -> None:
-    await written(store, append(1, 1, head=head(2, "RUNNING", definition_id="d", version=2)))
-    await written(store, append(1, 2, CloseExecution(), head=head(3, "FAILED", definition_id="e", ended_at=NOW)))
-    await store._writing.run(lambda connection: connection.execute("DELETE FROM executions WHERE key = 2"))
+async def test_counts_and_labels_follow_whatever_happens_to_executions(store: SqliteStore) -> None:
+    here = {"labels": b'{"team":"x"}', "definition_id": "d"}
+    await written(store, append(1, 1, head=head(2, "RUNNING", **here, state="y")))
+    await written(store, append(1, 2, head=head(3, "RUNNING", **here | {"version": 2, "labels": b'{"n":"1"}'})))
+    await written(store, append(1, 3, CloseExecution(), head=head(4, "FAILED", **here, ended_at=NOW)))
+    await written(store, append(4, 1, ref=ref("x3"), head=head(2, "REVERTING", **here)))
+    await written(store, start(ref("new"), head=head(1, **here)), append(31, 1, ref=ref("new"), head=head(2, **here)))
+    await written(store, append(1, 4, head=head(5, "RUNNING", **here)), append(1, 5, head=head(6, "REVERTING", **here)))
+    await written(store, ExecutionDeletion(ref("x1"), NOW), start(ref("x1"), head=head(1)))
     with closing(sqlite3.connect(store._path)) as connection:
-        kept = connection.execute(
-            "SELECT tenant, definition_id, version, status, executions FROM execution_kinds WHERE executions <> 0"
-        ).fetchall()
-        counted = connection.execute(
-            "SELECT tenant, definition_id, version, status, count(*) FROM executions GROUP BY 1, 2, 3, 4"
-        ).fetchall()
-    assert sorted(kept) == sorted(counted)
+        for stored, meant in (
+            (
+                "SELECT definition_id, version, status, state, executions FROM execution_kinds ORDER BY 1, 2, 3, 4",
+                "SELECT definition_id, version, status, state, count(*) FROM executions GROUP BY 1, 2, 3, 4",
+            ),
+            (
+                "SELECT tenant, name, value, status, execution FROM labels ORDER BY 5, 2",
+                "SELECT e.tenant, o.key, o.value, e.status, e.key FROM executions AS e, json_each(e.labels) AS o "
+                "ORDER BY 5, 2",
+            ),
+        ):
+            kept = [row for row in connection.execute(stored) if row[-1]]
+            assert kept == connection.execute(meant).fetchall()
+
+
+async def test_a_version_of_which_nothing_is_left_is_not_counted(store: SqliteStore) -> None:
+    await written(store, start(ref("v2"), head=head(1, definition_id="d", version=2, state="y")))
+    ended = head(2, "FAILED", definition_id="d", version=2, ended_at=NOW)
+    await written(store, append(31, 1, CloseExecution(), ref=ref("v2"), head=ended))
+    await written(store, ExecutionDeletion(ref("v2"), NOW))
+    with closing(sqlite3.connect(store._path)) as connection:
+        assert connection.execute("SELECT DISTINCT version FROM execution_kinds").fetchall() == [(1,)]
+
+
+@pytest.mark.parametrize("file", ["reads.sql", "writes.sql"])
+def test_statements_know_which_statuses_have_not_ended(file: str) -> None:
+    listed = ", ".join(f"'{status}'" for status in OPEN)
+    found = [text for text in statements(file).values() if "status IN" in text]
+    assert len(found) >= 2
+    assert all(f"status IN ({listed})" in text for text in found)
+
+
+async def test_a_step_writes_no_entry_of_an_index_of_executions(store: SqliteStore) -> None:
+    """Neither one step nor several; one that gives its execution a state writes that of the states."""
+    steps = [
+        append(key, 1, ref=ref(f"x{key - 1}"), head=head(2, definition_id="d", labels=b'{"team":"x"}'))
+        for key in (1, 4, 7)
+    ]
+    named = append(10, 1, ref=ref("x9"), head=head(2, definition_id="d", labels=b'{"team":"x"}', state="named"))
+    for writes, indexes in (
+        (steps[:1], set()),
+        (steps[1:], set()),
+        ([named], {"executions_by_state"}),
+    ):
+        assert await _indexes_written(store, writes) == indexes
+
+
+async def _indexes_written(store: SqliteStore, writes: list[ExecutionAppend]) -> set[str]:
+    """The indexes of executions that the statements of these writes open for writing."""
+    heard: list[str] = []
+    await store._writing.run(lambda connection: connection.set_trace_callback(heard.append))
+    await written(store, *writes)
+    await store._writing.run(lambda connection: connection.set_trace_callback(None))
+    with closing(sqlite3.connect(store._path)) as connection:
+        roots = dict(connection.execute("SELECT rootpage, name FROM sqlite_schema WHERE tbl_name = 'executions'"))
+        programs = [connection.execute(f"EXPLAIN {sql}").fetchall() for sql in heard if sql.startswith("UPDATE")]
+    found = {roots.get(step[3]) for program in programs for step in program if step[1] == "OpenWrite"}
+    assert "executions" in found
+    return {name for name in found if name is not None} - {"executions"}
 
 
 # -- pages under writes
 
 
-@pytest.mark.parametrize("order", list(Order))
+@pytest.mark.parametrize("order", [Order.CREATED, Order.ENDED, Order.ID])
 @pytest.mark.parametrize("descending", [False, True])
-async def test_pages_stay_put_while_others_write(store: SqliteStore, order: Order, descending: bool) -> None:
+@pytest.mark.parametrize("text", ['state != "none"', 'execution_id != "none"'])
+async def test_pages_stay_put_while_others_write(store: SqliteStore, text: str, order: Order, descending: bool) -> None:
     """Executions start, step and end between and during the pages; what is listed throughout comes once, in order."""
     heads = {n + 1: STATUSES[n % 3] for n in range(30)}
     stays = {f"x{n}" for n in range(30) if n % 3 or order is not Order.ENDED}
@@ -179,7 +249,7 @@ async def test_pages_stay_put_while_others_write(store: SqliteStore, order: Orde
     writing = asyncio.create_task(disturb())
     found: list[Position] = []
     ids: list[str] = []
-    query = ListQuery("acme", parse_filter('state != "x"'), order, descending, limit=3, examined_max=7)
+    query = ListQuery("acme", parse_filter(text), order, descending, limit=3, examined_max=7)
     for _ in range(200):
         page = await store.listed(query)
         found += [_place(record.key, record.ref.execution_id, record.head.ended_at, order) for record in page.records]
@@ -217,4 +287,39 @@ async def test_a_store_of_the_first_version_is_listed_and_counted_as_any_other(t
         assert {record.ref.execution_id for record in page.records} == {execution_id for execution_id, _ in rows}
     by_class = await store.listed(ListQuery("acme", parse_filter('definition_id != "nothing"')))
     assert len(by_class.records) == len(rows)
+    await store.close()
+
+
+async def test_a_store_of_the_version_before_is_found_by_labels_with_a_status_and_by_states(tmp_path: Path) -> None:
+    path = tmp_path / "old.db"
+    with closing(sqlite3.connect(path)) as connection:
+        first, second, third = schema.migrations()[:3]
+        connection.executescript(first.text)
+        connection.executescript(Path(__file__).with_name("store_0001.sql").read_text("utf-8"))
+        connection.executescript(second.text)
+        connection.executescript(third.text)
+        connection.executescript(
+            """
+            UPDATE executions SET labels = '{"team":"x","n":"1"}' WHERE key IN (2, 3);
+            INSERT INTO labels VALUES ('acme', 'team', 'x', 2), ('acme', 'n', '1', 2);
+            INSERT INTO labels VALUES ('acme', 'team', 'x', 3), ('acme', 'n', '1', 3);
+            UPDATE executions SET status = 'REVERTING', state = 'sent' WHERE key = 3;
+            UPDATE meta SET value = 3 WHERE name = 'schema_version';
+            """
+        )
+    store = SqliteStore(path)
+    await store.open()
+    for text, found in (
+        ('labels.team == "x"', ["c", "b", "a"]),
+        ('labels.team == "x" && status in ["COMPLETED", "REVERTING"]', ["c", "b"]),
+        ('labels.n == "1" && status != "COMPLETED"', ["c"]),
+        ('state == "sent"', ["c"]),
+        ('state in ["sent", "completed"]', ["c", "b"]),
+    ):
+        page = await store.listed(ListQuery("acme", parse_filter(text)))
+        assert [record.ref.execution_id for record in page.records] == found, text
+        assert (await store.counted(CountQuery("acme", parse_filter(text)))).count == len(found)
+    counted = await store.counted(CountQuery("acme", group_by="state"))
+    assert counted.groups == {"running": 1, "completed": 1, "sent": 1}
+    assert await store.open_count("acme", "d", 1) == (await store.counts()).open_executions == 2
     await store.close()

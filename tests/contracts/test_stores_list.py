@@ -3,7 +3,7 @@
 import asyncio
 import tempfile
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from pathlib import Path
 from typing import NamedTuple
 from unittest import mock
@@ -12,7 +12,7 @@ import msgspec
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from tests.contracts.store_kit import NOW, head, ref, start, written
+from tests.contracts.store_kit import NOW, append, head, ref, start, written
 
 from callboard.runtime.core.effects import Effect, OpenTask, OpenWait, SetTimer
 from callboard.runtime.core.state import ENDED, Status
@@ -20,7 +20,7 @@ from callboard.runtime.filter_text import parse_filter
 from callboard.runtime.listing_rows import CountQuery, ListQuery, Order, Position
 from callboard.runtime.ports import Store
 from callboard.runtime.rows import ExecutionRef
-from callboard.runtime.stores import listing_walks
+from callboard.runtime.stores import listing_walks, sqlite_counting
 from callboard.runtime.stores.memory import MemoryStore
 from callboard.runtime.stores.sqlite import SqliteStore
 from callboard.runtime.writes import Write
@@ -52,6 +52,7 @@ class Case(NamedTuple):
 
 
 NAMES = ("a", "ab", "b", 'q"\\ü', "b\U0010ffff")
+STATES = tuple(str(status).lower() for status in Status)
 LABELS = ("team", 'a"/\\b', "ü")
 OPERATIONS, EVENTS, TIMERS = ("s.op", "s.on", "t.op"), ("paid", "pay", "sent"), ("retry", "wait", "total")
 names, moments = st.sampled_from(NAMES), st.integers(NOW, NOW + 3)
@@ -73,7 +74,7 @@ def _rows(draw: st.DrawFn) -> list[Row]:
                 str(status),
                 draw(names),
                 draw(st.integers(1, 2)),
-                draw(names),
+                draw(st.one_of(names, st.just(status.lower()), st.sampled_from(STATES))),
                 draw(st.dictionaries(st.sampled_from(LABELS), names, max_size=2)),
                 draw(moments),
                 draw(moments),
@@ -163,7 +164,7 @@ def _label(name: str) -> Callable[[Row], Sequence[str]]:
 leaves = st.one_of(
     _text_case("status", lambda row: [row.status], [str(status) for status in Status]),
     _prefix_case("definition_id", lambda row: [row.definition_id], NAMES),
-    _prefix_case("state", lambda row: [row.state], NAMES),
+    _prefix_case("state", lambda row: [row.state], (*NAMES, *STATES)),
     _prefix_case("execution_id", lambda row: [row.execution_id], [f"{name}-{n}" for name in NAMES for n in range(3)]),
     _prefix_case("operation", lambda row: row.operations, OPERATIONS),
     _prefix_case("event", lambda row: row.events, EVENTS),
@@ -245,6 +246,8 @@ def _expected(rows: Sequence[Row], case: Case, order: Order, descending: bool) -
         matching.sort(key=lambda each: each[0])
     elif order is Order.ENDED:
         matching = sorted((each for each in matching if each[1].ended_at), key=lambda each: (each[1].ended_at, each[0]))
+    elif order is Order.UPDATED:
+        matching.sort(key=lambda each: (each[1].updated_at, each[0]))
     else:
         matching.sort(key=lambda each: each[1].execution_id)
     found = [row.execution_id for _, row in matching]
@@ -289,7 +292,8 @@ def test_both_adapters_read_a_filter_as_it_is_meant(
         groupings = list(GROUPS)
         for number, case in enumerate(wanted):
             where = parse_filter(case.text)
-            query = ListQuery("acme", where, order, descending, limit=limit, examined_max=examined_max)
+            most = 0 if order is Order.UPDATED else examined_max
+            query = ListQuery("acme", where, order, descending, limit=limit, examined_max=most)
             assert await _pages(store, query) == _expected(rows, case, order, descending), case.text
             group_by = groupings[number % len(groupings)]
             matching = [GROUPS[group_by](row) for row in rows if case.means(row)]
@@ -322,14 +326,116 @@ async def test_a_filter_that_nothing_can_match_finds_nothing(tmp_path: Path, tex
     await store.close()
 
 
-@pytest.mark.parametrize("many", [40, 450])
-async def test_a_filter_with_many_classes_of_executions_is_still_whole(tmp_path: Path, many: int) -> None:
-    """Up to 400 classes are walked one by one; beyond that each row is looked at."""
+@pytest.mark.parametrize(("many", "classes_max"), [(40, 2_000), (450, 2_000), (450, 420)])
+@pytest.mark.parametrize("descending", [False, True])
+async def test_a_filter_with_many_classes_of_executions_is_still_whole(
+    tmp_path: Path, many: int, classes_max: int, descending: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Up to 400 classes are walked one by one. Beyond that a page walks those that are next, where nothing else has to
+    be looked at, and each row else."""
+    monkeypatch.setattr(listing_walks, "CLASSES_MAX", classes_max)
     store = SqliteStore(tmp_path / "classes.db")
     await store.open()
-    writes = [start(ref(f"x{n}"), head=head(1, definition_id=f"d{n}", version=n + 1)) for n in range(many)]
+    writes = [
+        start(ref(f"x{n}"), head=head(1, definition_id=f"d{n % many}", version=1, labels=b'{"n":"1"}'))
+        for n in range(2 * many)
+    ]
     await written(store, *writes, start(ref("other"), head=head(1, definition_id="e")))
-    query = ListQuery("acme", parse_filter('definition_id.startsWith("d") || incident'), limit=7, examined_max=20)
-    assert await _pages(store, query) == [f"x{n}" for n in reversed(range(many))]
-    assert await _counted(store, CountQuery("acme", parse_filter('definition_id != "e"'))) == (many, {})
+    found = [f"x{n}" for n in (reversed(range(2 * many)) if descending else range(2 * many))]
+    for text in (
+        "{}",
+        "{} || incident",
+        '{} && labels.n == "1"',
+        '{} && updated_at > timestamp("2020-01-01T00:00:00Z")',
+    ):
+        where = parse_filter(text.format('definition_id.startsWith("d")'))
+        for limit in (7, 430):
+            query = ListQuery("acme", where, descending=descending, limit=limit, examined_max=20 * limit)
+            assert await _pages(store, query) == found
+        assert await _counted(store, CountQuery("acme", where, examined_max=20)) == (2 * many, {})
+    await store.close()
+
+
+@pytest.mark.parametrize("group_by", ["", "status"])
+@pytest.mark.parametrize(
+    "text",
+    [
+        'labels.team == "x"',
+        'labels.team in ["x", "y"]',
+        'labels.team == "x" && status != "RUNNING"',
+        'labels.team == "y" && status == "FAILED"',
+    ],
+)
+async def test_a_label_is_counted_in_slices_of_its_index(
+    tmp_path: Path, text: str, group_by: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sqlite_counting, "_ENTRIES_MIN", 2)
+    monkeypatch.setattr(sqlite_counting, "ENTRIES_PER_ROW", 2)
+    store = SqliteStore(tmp_path / "labels.db")
+    await store.open()
+    statuses = ("RUNNING", "FAILED", "FAILED", "COMPLETED", "FAILED")
+    kinds = [(statuses[n % 5], "xy"[n % 7 > 3]) for n in range(60)]
+    ended = [0 if status == "RUNNING" else NOW for status, _ in kinds]
+    writes = [
+        start(ref(f"x{n}"), head=head(1, status, labels=b'{"team":"%s"}' % team.encode(), ended_at=ended[n]))
+        for n, (status, team) in enumerate(kinds)
+    ]
+    await written(store, *writes)
+    means = {
+        'labels.team == "x"': lambda status, team: team == "x",
+        'labels.team in ["x", "y"]': lambda status, team: True,
+        'labels.team == "x" && status != "RUNNING"': lambda status, team: team == "x" and status != "RUNNING",
+        'labels.team == "y" && status == "FAILED"': lambda status, team: team == "y" and status == "FAILED",
+    }
+    groups = Counter(status for status, team in kinds if means[text](status, team))
+    first = await store.counted(CountQuery("acme", parse_filter(text), group_by, examined_max=1))
+    assert 0 < first.count < groups.total()
+    counted = await _counted(store, CountQuery("acme", parse_filter(text), group_by, examined_max=1))
+    assert counted == (groups.total(), dict(groups) if group_by else {})
+    await store.close()
+
+
+# -- in the order of the last change
+
+
+@pytest.fixture(params=["memory", "sqlite"])
+async def store(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[Store]:
+    """Ten executions, changed last at NOW + 1 to NOW + 10."""
+    store: Store = MemoryStore() if request.param == "memory" else SqliteStore(tmp_path / "changed.db")
+    await store.open()
+    await written(store, *[start(ref(f"x{n}"), head=head(1, updated_at=NOW + n)) for n in range(10)])
+    yield store
+    await store.close()
+
+
+@pytest.mark.parametrize(("descending", "found"), [(True, "98651"), (False, "01289")])
+async def test_what_changes_while_it_is_listed_comes_once_or_not(store: Store, descending: bool, found: str) -> None:
+    """Those that change are before the place or behind it: 9 and 4, 3 in descending order, 0 and 7, 3, 4, 5, 6 else."""
+    query = ListQuery("acme", order=Order.UPDATED, descending=descending, limit=2)
+    ids: list[str] = []
+    changes = {True: [9, 4, 3, 2, 7, 0], False: [0, 7, 3, 4, 5, 6]}[descending]
+    moment = NOW + 100
+    while True:
+        page = await store.listed(query)
+        ids += [record.ref.execution_id for record in page.records]
+        if not page.after:
+            break
+        for n in changes:
+            moment += 1
+            await written(store, append(n + 1, 1, ref=ref(f"x{n}"), head=head(2, updated_at=moment)))
+        changes = []
+        query = msgspec.structs.replace(query, after=page.after)
+    assert ids == [f"x{n}" for n in found]
+
+
+async def test_only_so_many_are_put_in_the_order_of_the_last_change(tmp_path: Path) -> None:
+    store = SqliteStore(tmp_path / "many.db")
+    await store.open()
+    labels = [b'{"team":"x"}', b'{"team":"y"}']
+    await written(store, *[start(ref(f"x{n}"), head=head(1, labels=labels[n > 2])) for n in range(9)])
+    for text, most, there in (("", 9, True), ("", 8, False), ('labels.team == "x"', 3, True), ("incident", 1, True)):
+        query = ListQuery("acme", parse_filter(text), Order.UPDATED, limit=2, examined_max=most)
+        page = await store.listed(query)
+        assert page.too_many is not there, (text, most)
+        assert there or (page.records, page.after) == ([], ())
     await store.close()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
 from typing import Any
 
 from tests.core.rows import Rows
@@ -28,6 +29,7 @@ SECOND = 1_000_000
 TASK = "task: {service: s, operation: o}"
 
 
+@lru_cache(maxsize=16)
 def plan_of(text: str) -> Plan:
     """The plan of a definition in YAML; what is wrong with it fails the test."""
     compiled = compile_definition(read_definition(load("test.yaml", text), "test.yaml"), 1, misfits_of=misfits_of)

@@ -7,8 +7,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from msgspec import UNSET
 
-from callboard.runtime.core.differences import Change, differences
-from callboard.runtime.core.values import encode
+from callboard.runtime.core.differences import Change, differences, sealed_places
+from callboard.runtime.core.values import REDACTED, SEALED_KEY, encode
 
 KEYS = st.sampled_from(["a", "b", "", "a/b", "~1", "m~n"])
 LEAVES = st.none() | st.booleans() | st.integers(-2, 2) | st.sampled_from([1.0, 0.5, "", "x"])
@@ -69,3 +69,21 @@ def _sorted(value: Any) -> bytes:
 )
 def test_each_place_is_named_once(before: Any, after: Any, changes: list[Change]) -> None:
     assert list(differences(before, after)) == changes
+
+
+def sealed(commitment: str) -> dict[str, Any]:
+    return {SEALED_KEY: REDACTED, "commitment": commitment}
+
+
+def test_a_sensitive_value_is_one_value_that_has_changed_or_not() -> None:
+    one, other = sealed("one"), sealed("other")
+    assert list(differences({"a": [one]}, {"a": [other]})) == [Change("/a/0", one, other)]
+    assert list(differences({"a": [one]}, {"a": [sealed("one")]})) == []
+    assert list(differences({"a": one}, {"a": {"commitment": "one"}})) == [Change("/a", one, {"commitment": "one"})]
+    assert list(differences({"a": 1}, {"a": 1, "b": one})) == [Change("/b", UNSET, one)]
+
+
+def test_places_of_sensitive_values_are_found_in_order() -> None:
+    value = {"a/b": [1, sealed("one"), {"m~n": sealed("two")}], "c": {"commitment": "none"}, "d": sealed("three")}
+    assert list(sealed_places(value)) == [("/a~1b/1", "one"), ("/a~1b/2/m~0n", "two"), ("/d", "three")]
+    assert list(sealed_places(sealed("whole"))) == [("", "whole")]

@@ -214,6 +214,8 @@ def test_what_can_never_work_is_refused_with_its_place(
         ("input.name + 1", "`+` does not work on (string, int)", "string(x)"),
         ("input.at < now", "`<` does not work", "timestamp(x)"),
         ("{1: input.qty}", "not a string", ""),
+        ("{'$callboard.opaque': input.qty}", "the key $callboard.opaque in the result is reserved", ""),
+        ("[{'$callboard.' + 'sensitive': input.name}]", "reserved", ""),
         ("[b'abc']", "bytes", ""),
         ("type(input.qty)", "no JSON form", ""),
         ("9223372036854775808u", "int64", ""),

@@ -11,7 +11,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from tests.core.flow import SECOND, START, TASK, Flow, of_steps
 from tests.core.rows import Rows
-from tests.core.worlds import INPUT, bring_to_an_end, definitions, live
+from tests.core.worlds import INPUT, Dice, bring_to_an_end, definitions, live
 
 from callboard.runtime.core import commands as cmd
 from callboard.runtime.core import events as ev
@@ -261,9 +261,9 @@ def test_any_life_can_be_forked_anywhere_and_comes_to_an_end(
         flow.start(INPUT)
     else:
         flow.pend("key:k", "trigger:t", input=INPUT)
-    live(flow, data.draw, 15)
+    live(flow, Dice(data.draw), 15)
     forked = fork(flow, data.draw(st.integers(1, len(flow.history))), now=flow.now + data.draw(st.integers(0, LATER)))
-    live(forked, data.draw, 5)
+    live(forked, Dice(data.draw), 5)
     again = fork(forked, data.draw(st.integers(1, len(forked.history))))
     bring_to_an_end(forked)
     bring_to_an_end(again)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from typing import Any, cast
 
 import pytest
@@ -13,7 +14,8 @@ from callboard.runtime.core.failures import EXPRESSION_ERROR, SCHEMA_MISMATCH
 from callboard.runtime.core.refusals import Refusal
 from callboard.runtime.core.sealing import opened
 from callboard.runtime.core.state import Status, StepState
-from callboard.runtime.core.values import REDACTED, Sealed, encode
+from callboard.runtime.core.turn import Limits
+from callboard.runtime.core.values import JSON_DEPTH_MAX, REDACTED, Sealed, encode
 
 SECRET = "4111-1111"
 CARD = "input_schema: {properties: {card: {type: string, sensitive: true}, cards: {type: array, sensitive: true}}}"
@@ -187,3 +189,37 @@ def test_values_are_erased_after_the_end_and_once() -> None:
     assert (flow.state.erased_at, flow.status) == (flow.now, Status.COMPLETED)
     flow.do(cmd.Erase())
     assert flow.names == []
+
+
+def test_a_sensitive_value_is_as_long_as_what_it_stands_for() -> None:
+    """What feeds on itself is bounded by what a worker would get."""
+    steps = ["id: a, set: {x: ['${input.card}', '${input.card}']}", "id: b, set: {y: ['${vars.x}', '${vars.x}']}"]
+    text = of_steps(*steps, rest=CARD)
+    fits = Flow(text, Limits(value_bytes_max=900)).start({"card": "4" * 200})
+    assert fits.status is Status.COMPLETED
+    flow = Flow(text, Limits(value_bytes_max=800)).start({"card": "4" * 200})
+    assert flow.run("a").state is StepState.SUCCEEDED
+    assert flow.state.failure is not None
+    assert (flow.state.failure.type, "value_bytes_max" in flow.state.failure.message) == (EXPRESSION_ERROR, True)
+
+
+@pytest.mark.parametrize("value", ["${[vars.x]}", ["${vars.x}"], {"more": "${vars.x}"}])
+def test_sensitive_variables_are_as_deep_as_others_at_most(value: Any) -> None:
+    each = f"- {{id: each, set: {{x: {json.dumps(value)}}}}}"
+    foreach = f"id: many, foreach: {{items: input.n, max_concurrency: 1, steps: [{each[2:]}]}}"
+    steps = of_steps("id: first, set: {x: '${input.card}'}", foreach, rest=CARD)
+    for card, plain in ((SECRET, False), (None, True)):
+        text = steps.replace(CARD, "") if plain else steps
+        fits, flow = (Flow(text, Limits(turn_events_max=10_000)) for _ in range(2))
+        assert fits.start({"card": card, "n": [0] * (JSON_DEPTH_MAX - 1)}).status is Status.COMPLETED
+        flow.start({"card": card, "n": [0] * JSON_DEPTH_MAX})
+        assert flow.status is Status.FAILED
+        assert flow.state.failure is not None
+        assert (flow.state.failure.type, "json_depth_max" in flow.state.failure.message) == (EXPRESSION_ERROR, True)
+
+
+def test_of_a_list_that_is_too_long_nothing_is_sealed_in_vain() -> None:
+    text = of_steps("id: a, foreach: {items: input.cards, steps: [{id: b, set: {}}]}", rest=CARD)
+    flow = Flow(text, Limits(foreach_items_max=2)).start({"cards": [SECRET] * 3})
+    assert flow.status is Status.FAILED
+    assert flow.vault is not None and flow.vault.unwritten_count == 1

@@ -13,7 +13,7 @@ from callboard.runtime.core import schema_shapes
 from callboard.runtime.core.numbers import typed_numbers
 from callboard.runtime.core.schema_marks import mark_faults, sealing_of, sensitive_fields
 from callboard.runtime.core.schema_shapes import NamePattern, name_pattern
-from callboard.runtime.core.values import Sealed, Value, replace_each
+from callboard.runtime.core.values import Sealed, Value, encode, replace_each
 
 SECRET: dict[str, Any] = {"sensitive": True}
 
@@ -30,6 +30,9 @@ class Drawer:
 
     def open(self, sealed: Sealed) -> Value:
         return self.values[int(sealed.commitment)]
+
+    def size(self, sealed: Sealed) -> int:
+        return len(encode(self.open(sealed)))
 
 
 def sealed(schema: object, value: Any) -> tuple[Any, Drawer]:

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
-from typing import Any, TypeAlias, cast
+from collections.abc import Callable, Sequence
+from random import Random
+from typing import Any, TypeAlias, TypeVar, cast
 
 from hypothesis import strategies as st
 from tests.core.flow import SECOND, Flow
@@ -20,14 +21,16 @@ VALUES = ["${input.word}", "${input.raw}", {"a": [1.0, "${input.list}"]}, "${var
 KEYS = ["input.word", "input.missing", "''", "input.list"]
 ERRORS = ["Broken", "Other", "Timeout"]
 
+T = TypeVar("T")
 _Draw: TypeAlias = Callable[[st.SearchStrategy[Any]], Any]
 
 
 class _Grammar:
     """Draws steps with ids of their own; `depth` bounds the nesting."""
 
-    def __init__(self, draw: _Draw) -> None:
+    def __init__(self, draw: _Draw, lively: bool = False) -> None:
         self.draw = draw
+        self.lively = lively
         self.count = 0
 
     def pick(self, *options: Any) -> Any:
@@ -45,15 +48,16 @@ class _Grammar:
 
     def step(self, depth: int) -> dict[str, Any]:
         step: dict[str, Any] = {"id": self.name()}
-        kinds = ["task", "task", "task", "set", "wait", "receive", "emit", "fail"]
+        kinds = [*["task"] * (6 if self.lively else 3), "set", "wait", "receive", "emit"]
+        kinds += ["receive", "wait"] if self.lively else ["fail"]
         if depth:
-            kinds += ["sequence", "parallel", "parallel", "switch", "foreach", "foreach"]
+            kinds += ["sequence", "switch", *["parallel", "foreach"] * (4 if self.lively else 2)]
         kind = "finish" if self.draw(st.integers(0, 40)) == 40 else self.pick(*kinds)
         step[kind] = getattr(self, f"_{kind}")(depth - 1)
         if kind == "task":
             self._policies(step)
         if self.rarely():
-            step["when"] = self.pick(*CONDITIONS)
+            step["when"] = "input.yes" if self.lively else self.pick(*CONDITIONS)
         if self.rarely():
             step["set_state"] = self.name()
         if kind != "finish" and self.rarely():
@@ -133,66 +137,119 @@ class _Grammar:
 
 
 @st.composite
-def definitions(draw: st.DrawFn) -> str:
-    """The text of a definition that compiles."""
-    grammar = _Grammar(draw)
-    text: dict[str, Any] = {"id": "d", "steps": grammar.steps(3)}
-    if grammar.rarely():
+def definitions(draw: st.DrawFn, lively: bool = False) -> str:
+    """The text of a definition that compiles; `lively`: of which most executions do not end at once."""
+    grammar = _Grammar(draw, lively)
+    text: dict[str, Any] = {"id": "d", "steps": [*grammar.steps(3), *(grammar.steps(2) if lively else ())]}
+    if lively or grammar.rarely():
         text["on_failure"] = "PARK"
     if grammar.rarely():
         text["output"] = grammar.pick("${input.word}", "${input.missing}")
     return json.dumps(text)
 
 
-def one_command(flow: Flow, draw: _Draw) -> cmd.Command:
+class Dice:
+    """Chance, as hypothesis has it: what fails is made smaller."""
+
+    def __init__(self, draw: _Draw) -> None:
+        self._draw = draw
+
+    def pick(self, options: Sequence[T]) -> T:
+        """One of them."""
+        return cast(T, self._draw(st.sampled_from(options)))
+
+    def number(self, most: int) -> int:
+        """From 0 on."""
+        return cast(int, self._draw(st.integers(0, most)))
+
+    def share(self) -> float:
+        """At least 0, less than 1."""
+        return cast(float, self._draw(st.floats(0, 1, exclude_max=True)))
+
+
+class QuickDice(Dice):
+    """Chance from a seed, at a tenth of the price: for many lives of one definition."""
+
+    def __init__(self, seed: int) -> None:
+        self._random = Random(seed)
+
+    def pick(self, options: Sequence[T]) -> T:
+        return self._random.choice(options)
+
+    def number(self, most: int) -> int:
+        return self._random.randint(0, most)
+
+    def share(self) -> float:
+        return self._random.random()
+
+
+_ANY_TIME: list[cmd.Command] = [
+    *(cmd.Submit("go", {"ok": True}), cmd.Submit("go", 1, "e"), cmd.Submit("stop", INPUT["raw"])),
+    *(cmd.Proceed(), cmd.Release(), cmd.Join()),
+    *(cmd.Offer("s1", "go", 1, "p"), cmd.Offer("no/such", "go"), cmd.Offer("s2", "other", 1, "q")),
+    *(cmd.CompleteTask("no/such", 1), cmd.FireTimer("s1", "wait", 5), cmd.LoseDelivery("s1", 9)),
+]
+_RARELY: list[cmd.Command] = [cmd.Cancel("enough"), cmd.Cancel(), cmd.Terminate("now"), cmd.Start("d", 1)]
+
+
+def one_command(flow: Flow, dice: Dice) -> cmd.Command:
     """A command that somebody might give now, sensible or not."""
-    runs = flow.state.runs
-    options: list[st.SearchStrategy[Any]] = [
-        st.sampled_from([cmd.Submit("go", {"ok": True}), cmd.Submit("go", 1, "e"), cmd.Submit("stop", INPUT["raw"])]),
-        st.sampled_from([cmd.Proceed(), cmd.Release(), cmd.Join()]),
-        st.sampled_from([cmd.Offer("s1", "go", 1, "p"), cmd.Offer("no/such", "go"), cmd.Offer("s2", "other", 1, "q")]),
-        st.sampled_from([cmd.CompleteTask("no/such", 1), cmd.FireTimer("s1", "wait", 5), cmd.LoseDelivery("s1", 9)]),
-    ]
-    for path, attempt in flow.rows.tasks.items():
-        answers = [
-            cmd.CompleteTask(path, attempt, draw(st.sampled_from([None, 5, {"missing": 1}, INPUT["raw"]]))),
-            cmd.FailTask(path, attempt, Failure(draw(st.sampled_from(ERRORS)), retryable=draw(st.booleans()))),
-            cmd.LoseDelivery(path, attempt),
-        ]
-        options += [st.sampled_from(answers)] * 2
-    if flow.rows.timers:
-        (path, timer), due = draw(st.sampled_from(sorted(flow.rows.timers.items())))
-        options.append(st.just(cmd.FireTimer(path, timer, due)))
-    if flow.rows.waits:
-        path, (names, _) = draw(st.sampled_from(sorted(flow.rows.waits.items())))
-        payload = draw(st.sampled_from([None, 1, {"ok": True}, {"ok": False}, INPUT["raw"]]))
-        options += [st.builds(cmd.Offer, st.just(path), st.sampled_from(names), st.just(payload), st.just("p"))] * 2
-    for path in flow.state.incidents:
-        options.append(st.sampled_from([cmd.Resolve(path, action, 3) for action in cmd.ResolveAction]))
-    if runs and draw(st.integers(0, 15)) == 0:
-        options = [st.sampled_from([cmd.Cancel("enough"), cmd.Cancel(), cmd.Terminate("now"), cmd.Start("d", 1)])]
-    return cast(cmd.Command, draw(st.one_of(options)))
+    if flow.state.runs and dice.number(15) == 15:
+        return dice.pick(_RARELY)
+    options: list[Callable[[], cmd.Command]] = [lambda: dice.pick(_ANY_TIME)] * 2
+    tasks, timers, waits = sorted(flow.rows.tasks.items()), sorted(flow.rows.timers.items()), sorted(flow.rows.waits)
+    if tasks:
+        options += [lambda: _answer(*dice.pick(tasks), dice)] * 4
+    if timers:
+        options += [lambda: _fired(*dice.pick(timers))]
+    if waits:
+        options += [lambda: _offered(flow, dice.pick(waits), dice)] * 2
+    if incidents := list(flow.state.incidents):
+        options += [lambda: cmd.Resolve(dice.pick(incidents), dice.pick(list(cmd.ResolveAction)), 3)]
+    return dice.pick(options)()
 
 
-def live(flow: Flow, draw: _Draw, commands: int) -> None:
+def _answer(path: str, attempt: int, dice: Dice) -> cmd.Command:
+    match dice.number(2):
+        case 0:
+            return cmd.CompleteTask(path, attempt, dice.pick([None, 5, {"missing": 1}, INPUT["raw"]]))
+        case 1:
+            failure = Failure(dice.pick(ERRORS), retryable=dice.pick([True, False]))
+            return cmd.FailTask(path, attempt, failure)
+        case _:
+            return cmd.LoseDelivery(path, attempt)
+
+
+def _fired(place: tuple[str, str], due: int) -> cmd.Command:
+    return cmd.FireTimer(*place, due)
+
+
+def _offered(flow: Flow, path: str, dice: Dice) -> cmd.Command:
+    names, _ = flow.rows.waits[path]
+    payload = dice.pick([None, 1, {"ok": True}, {"ok": False}, INPUT["raw"]])
+    return cmd.Offer(path, dice.pick(names), payload, "p")
+
+
+def live(flow: Flow, dice: Dice, commands: int) -> None:
     """Some time in the life of an execution: commands, deliveries to workers, time that passes."""
     for _ in range(commands):
         if flow.status.ended:
             return
-        if flow.left and draw(st.booleans()):
+        if flow.left and dice.pick([True, False]):
             left, flow.left = flow.left, {}
-            flow.do(cmd.Proceed(draw(st.sampled_from([None, left]))))
+            flow.do(cmd.Proceed(dice.pick([None, left])))
             continue
-        if flow.rows.tasks and draw(st.booleans()):
-            flow.held |= set(draw(st.lists(st.sampled_from(sorted(flow.rows.tasks)))))
-        command = one_command(flow, draw)
+        for path in sorted(flow.rows.tasks):
+            if dice.number(3) == 3:
+                flow.held.add(path)
+        command = one_command(flow, dice)
         if isinstance(command, cmd.FireTimer):
             flow.now = max(flow.now, command.due)
         elif isinstance(command, cmd.CompleteTask | cmd.FailTask | cmd.LoseDelivery):
             flow.held.discard(command.path)
-        flow.now += draw(st.integers(0, SECOND))
+        flow.now += dice.number(SECOND)
         flow.held &= flow.rows.tasks.keys()
-        flow.do(command, draw(st.floats(0, 1, exclude_max=True)))
+        flow.do(command, dice.share())
 
 
 def bring_to_an_end(flow: Flow, turns_max: int = 3_000) -> None:

@@ -18,6 +18,7 @@ from callboard.runtime.history_files import Brought, HistoryReader, export
 from callboard.runtime.requests import Caller, StartRequest
 from callboard.runtime.rows import ExecutionRef
 from callboard.runtime.settings import Settings
+from callboard.runtime.stores.sqlite_doctor import examine
 from callboard.runtime.trigger_rows import JobRow, JobState
 
 DAY = 86_400
@@ -34,6 +35,10 @@ WAITING = """
 id: waiting
 retention: 1h
 steps: [{id: got, receive: {event: go}}]
+"""
+LONG = """
+id: long
+steps: [{id: each, foreach: {items: "input", as: n, steps: [{id: keep, set: {n: "${n}"}}]}}]
 """
 SMALL = Settings(prune_batch_max=2)
 
@@ -296,3 +301,24 @@ async def test_an_import_expires_by_the_content_that_it_ran_with(runtime: Runtim
         while await runtime.store.execution(refs[1]):
             await pass_a_second(runtime)
     assert await runtime.store.execution(refs[0])
+
+
+async def test_what_a_deletion_has_left_when_the_process_ends_goes_after_the_next_start(
+    clock: ManualClock, tmp_path: Path
+) -> None:
+    path = tmp_path / "orders.db"
+    async with engine(path, clock) as runtime:
+        await runtime.publish(LONG)
+        await runtime.start(ME, StartRequest("long", execution_id="a", input=list(range(900))))
+        await runtime.wait_ended(ExecutionRef("default", "a"), 10_000_000)
+        await runtime.retention_sweeps.close()
+        await runtime.retention.delete(ME, "a")
+        assert len(await runtime.store.leftovers(9)) == 1
+    assert examine(path).findings == []
+    async with engine(path, clock) as runtime:
+        assert await there(runtime, "a") == []
+        async with asyncio.timeout(10):
+            while await runtime.store.leftovers(9):
+                await pass_a_second(runtime)
+    found = examine(path)
+    assert (found.findings, found.counts["events"]) == ([], 0)

@@ -176,3 +176,22 @@ async def test_it_is_not_found_whenever_it_goes_and_never_damaged(runtime: Runti
             reading.restore()
         undisturbed = reading.reads < at
     assert at > 4
+
+
+async def test_it_is_not_found_where_it_goes_before_its_snapshot_is_written(runtime: Runtime) -> None:
+    await started(runtime, "counting", "x-1", list(range(ITEMS)))
+    await runtime.submit(ME, "x-1", "go")
+    write = runtime.journal.write
+
+    def and_before(wanted: Any) -> Awaitable[Any]:
+        runtime.journal.write = write  # type: ignore[method-assign]
+
+        async def both() -> Any:
+            await runtime.retention.delete(ME, "x-1")
+            return await write(wanted)
+
+        return both()
+
+    runtime.journal.write = and_before  # type: ignore[method-assign]
+    with pytest.raises(Refused, match="EXECUTION_NOT_FOUND"):
+        await runtime.histories.snapshot(ME, "x-1")

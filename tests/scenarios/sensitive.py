@@ -1,4 +1,4 @@
-"""What the scenarios of sensitive values share: a definition that takes them everywhere, and all that people see of it."""
+"""What the scenarios of sensitive values share: a definition that takes them everywhere, and all that people see."""
 
 from __future__ import annotations
 
@@ -52,7 +52,11 @@ steps:
       as: line
       steps:
         - id: each
-          task: {{service: s, operation: one, input: {{line: "${{line}}", n: "${{index}}"}}, result_schema: {RESULT_SCHEMA}}}
+          task:
+            service: s
+            operation: one
+            input: {{line: "${{line}}", n: "${{index}}"}}
+            result_schema: {RESULT_SCHEMA}
       collect: "${{steps.each.result.hidden}}"
   - {{id: got, receive: {{event: go, filter: "event.token.startsWith('event')"}}}}
   - id: two
@@ -70,7 +74,11 @@ steps:
         person: "${{input.person}}"
         lines: "${{input.lines}}"
         items: "${{steps.many.result}}"
-output: {{done: "${{steps.two.result.open}}", card: "${{vars.card}}", big: "${{input.person.pin > 5}}", by: "${{input.person.name}}"}}
+output:
+  done: "${{steps.two.result.open}}"
+  card: "${{vars.card}}"
+  big: "${{input.person.pin > 5}}"
+  by: "${{input.person.name}}"
 """
 WHOLE = {
     "path": CARD,

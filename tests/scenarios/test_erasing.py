@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import sqlite3
 from collections.abc import Callable
 from contextlib import closing
@@ -12,7 +11,6 @@ from typing import Any
 import pytest
 from tests.scenarios.kit import Api, eventually, payload, refused, serve, status, value, worker
 from tests.scenarios.sensitive import (
-    CARD,
     EVENT,
     FLOW,
     HIDDEN,
@@ -24,7 +22,6 @@ from tests.scenarios.sensitive import (
     files,
     leaks,
     past,
-    payloads,
     replay,
     rows,
     rule,
@@ -41,7 +38,6 @@ from tests.scenarios.test_retention import delete, pruned
 
 from callboard.runtime.settings import Settings
 from callboard.runtime.stores.sqlite_restore import restore
-from callboard.v1 import execution_control_pb2 as control_pb2
 from callboard.v1 import execution_events_pb2 as events_pb2
 
 CHANGED_BY_ERASING = {"erased_at", "updated_at", "sequence", "head_hash"}

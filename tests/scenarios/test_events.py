@@ -88,6 +88,21 @@ async def test_the_same_event_id_counts_once_at_once_and_after_a_restart(tmp_pat
         assert value((await api.ended("x-1")).output) == [{"n": 1}, 2]
 
 
+async def test_a_repeat_that_comes_after_the_end_is_told_that_it_was_taken(api: Api) -> None:
+    await api.publish(WAITING)
+    await api.start("waiting", "x-1")
+    await api.enqueue("x-1", "go", 1, event_id="taken")
+    await api.enqueue("x-1", "late", 1, event_id="not taken")
+    await api.submit("x-1", "more", 2, event_id="last")
+    assert (await api.ended("x-1")).status == status("COMPLETED")
+    assert [letter.event_id for letter in await api.dead_letters("x-1")] == ["not taken"]
+    for name in ("taken", "not taken", "last"):
+        assert (await api.enqueue("x-1", "go", 1, event_id=name)).duplicate
+    assert (await api.submit("x-1", "go", 1, event_id="taken")).duplicate
+    for late in (api.enqueue("x-1", "go", 1, event_id="new"), api.submit("x-1", "go", 1, event_id="new")):
+        assert (await refused(late)).reason == "EXECUTION_ENDED"
+
+
 async def test_an_accepted_event_that_was_also_submitted_is_dropped_and_holds_up_nothing(tmp_path: Path) -> None:
     async with serve(tmp_path) as api:
         await api.publish(WAITING)

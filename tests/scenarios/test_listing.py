@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 from tests.scenarios.kit import HOLD, WAITING, Api, eventually, payload, refused, worker
 
+from callboard.runtime import listings
 from callboard.v1 import execution_control_pb2 as control_pb2
 from callboard.v1 import execution_service_pb2 as pb2
 from callboard.v1 import failure_pb2
@@ -24,6 +25,14 @@ steps:
             - {id: work, task: {service: s, operation: one}, retry: {max_attempts: 9, initial_backoff: 1h}}
         - {id: b, steps: [{id: pause, wait: {duration: 1h}}]}
         - {id: c, steps: [{id: heard, receive: {event: paid, key: "'k-1'"}}]}
+"""
+
+
+NAMED = """
+id: named
+steps:
+  - {id: packing, set_state: packing, receive: {event: packed}}
+  - {id: sending, set_state: sending, receive: {event: sent}}
 """
 
 
@@ -89,6 +98,8 @@ async def test_a_filter_is_answered(seven: Api, filter_text: str, found: str) ->
         ("ended_at desc", "14"),
         ("execution_id asc", "0123456"),
         ("execution_id desc", "6543210"),
+        ("updated_at", "0235641"),
+        ("updated_at desc", "1465320"),
     ],
 )
 async def test_an_order_is_kept_over_pages(seven: Api, order_by: str, found: str) -> None:
@@ -99,6 +110,22 @@ async def test_a_token_belongs_to_its_order(seven: Api) -> None:
     first = await seven.executions.ListExecutions(pb2.ListExecutionsRequest(page_size=2))
     other = pb2.ListExecutionsRequest(page_size=2, page_token=first.next_page_token, order_by="execution_id")
     assert (await refused(seven.executions.ListExecutions(other))).reason == "INVALID_PAGE_TOKEN"
+
+
+async def test_an_order_that_looks_at_all_is_refused_for_many(seven: Api, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(listings, "ORDERED_ROWS_MAX", 4)
+    for filter_text in ("", 'status == "RUNNING"'):
+        request = pb2.ListExecutionsRequest(filter=filter_text, order_by="updated_at desc")
+        refusal = await refused(seven.executions.ListExecutions(request))
+        assert (refusal.reason, refusal.metadata["limit"]) == ("LIMIT_EXCEEDED", "ordered_rows_max")
+        assert "order_by" in refusal.fields
+    assert await _listed(seven, 'labels.parity == "even"', "updated_at desc", page_size=3) == [
+        "x-4",
+        "x-6",
+        "x-2",
+        "x-0",
+    ]
+    assert await _listed(seven, 'labels.parity == "even" && status == "RUNNING"', "updated_at") == ["x-0", "x-2", "x-6"]
 
 
 async def test_what_open_steps_do_is_found(api: Api) -> None:
@@ -119,6 +146,21 @@ async def test_what_open_steps_do_is_found(api: Api) -> None:
         assert await _listed(api, tasks) == ["us"]
     await _terminate(api, "us")
     assert await _listed(api, 'operation.startsWith("s.") || event == "paid"') == ["eu"]
+
+
+async def test_what_an_author_has_named_is_found(api: Api) -> None:
+    await api.publish(NAMED)
+    for name in ("n-1", "n-2", "n-3"):
+        await api.start("named", name)
+    await api.submit("n-2", "packed")
+    await api.submit("n-3", "packed")
+    await _terminate(api, "n-3")
+    await _terminate(api, "n-1")
+    assert await _listed(api, 'state == "packing"') == ["n-1"]
+    assert await _listed(api, 'state == "sending"') == ["n-3", "n-2"]
+    assert await _listed(api, 'state in ["sending", "terminated"] && status == "TERMINATED"') == ["n-3"]
+    assert await _counted(api, group_by="state") == (3, {"sending": 2, "packing": 1})
+    assert await _counted(api, 'state != "packing" && status == "RUNNING"', "definition_id") == (1, {"named": 1})
 
 
 async def test_counts_are_by_every_field(seven: Api) -> None:
@@ -165,7 +207,7 @@ async def test_pages_stay_put_while_executions_start_and_end(seven: Api) -> None
 @pytest.mark.parametrize(
     ("fields", "reason", "where"),
     [
-        ({"order_by": "updated_at desc"}, "UNSUPPORTED", "order_by"),
+        ({"order_by": "updated_at upwards"}, "INVALID_FILTER", "order_by"),
         ({"order_by": "state"}, "INVALID_FILTER", "order_by"),
         ({"order_by": "created_at upwards"}, "INVALID_FILTER", "order_by"),
         ({"order_by": "created_at, ended_at"}, "INVALID_FILTER", "order_by"),

@@ -18,6 +18,7 @@ from tests.scenarios.sensitive import (
     LINES,
     OUTPUT,
     PAYLOAD,
+    RESULT,
     SCHEMAS,
     SECRETS,
     WHOLE,
@@ -27,6 +28,7 @@ from tests.scenarios.sensitive import (
     leaks,
     payloads,
     replay,
+    rows,
     rule,
     run_through,
     seen,
@@ -34,9 +36,18 @@ from tests.scenarios.sensitive import (
     verify,
     waits,
 )
+from tests.scenarios.test_telemetry import Observed
 
+from callboard.runtime.core.turn import Limits
+from callboard.runtime.settings import Settings
 from callboard.runtime.tasks import DispatcherSettings
 from callboard.v1 import execution_events_pb2 as events_pb2
+
+
+@pytest.fixture
+def observed() -> Observed:
+    return Observed()
+
 
 BRISK = DispatcherSettings(reconnect_grace_seconds=0.05)
 
@@ -58,6 +69,28 @@ async def test_workers_get_the_values_and_people_do_not(api: Api, tmp_path: Path
     assert len(bound) > len(SECRETS)
     assert leaks(told, *bound, "$callboard", "commitment") == []
     assert await verify(api, "o-1") == []
+
+
+async def test_whole_inputs_payloads_and_results_may_be_sensitive(api: Api) -> None:
+    await api.publish("""
+id: whole
+input_schema: {sensitive: true}
+event_schemas: {go: {sensitive: true}}
+steps:
+  - {id: one, task: {service: s, operation: one, input: "${input.card}", result_schema: {sensitive: true}}}
+  - {id: got, receive: {event: go, filter: "event.by == 'bob'"}}
+  - {id: two, task: {service: s, operation: two, input: ["${input}", "${steps.one.result.hidden}",
+      "${steps.got.result.payload}", "${steps.got.result.payload.token}"]}}
+output: ["${input}", "${steps.one.result}", "${steps.got.result.payload}"]
+""")
+    async with worker(api, rule) as stub:
+        await api.start("whole", "x-1", input=payload(INPUT))
+        await api.submit("x-1", "go", PAYLOAD)
+        ended = await api.ended("x-1")
+    assert [value(task.input) for task in stub.tasks] == [CARD, [INPUT, RESULT, PAYLOAD, EVENT]]
+    assert (value(ended.input), value(ended.output)) == (HIDDEN, [HIDDEN] * 3)
+    assert leaks(await seen(api, "x-1")) == []
+    assert await verify(api, "x-1") == []
 
 
 async def test_events_say_where_something_sensitive_was(api: Api) -> None:
@@ -153,6 +186,20 @@ async def test_an_enqueued_value_leaves_the_files_with_its_processing(tmp_path: 
     assert files(tmp_path) == []
 
 
+async def test_of_a_refused_event_nothing_stays(tmp_path: Path) -> None:
+    settings = Settings(decisions=Limits(kept_events_max=1))
+    async with serve(tmp_path, settings=settings) as api:
+        await api.publish(FLOW)
+        await api.start("pay", "o-1", input=payload(INPUT))
+        await api.submit("o-1", "go", PAYLOAD)
+        for _ in range(3):
+            refusal = await refused(api.submit("o-1", "go", {"token": "another"}))
+            assert refusal.code == "RESOURCE_EXHAUSTED"
+        async with worker(api, rule):
+            await api.ended("o-1")
+    assert rows(tmp_path) == (1, len(commitments(tmp_path)))
+
+
 DECIDING = f"""
 id: deciding
 {SCHEMAS}
@@ -190,7 +237,8 @@ CLEAR = [
     ('emit: {name: out, key: "input.card"}', "`input.card` is sensitive"),
     ('fail: {type: "${input.card}"}', "`fail.type` is sensitive"),
     (
-        'foreach: {items: "[1]", max_failures: "${input.person.pin}", on_item_error: CONTINUE, steps: [{id: b, set: {}}]}',
+        'foreach: {items: "[1]", max_failures: "${input.person.pin}", on_item_error: CONTINUE, '
+        "steps: [{id: b, set: {}}]}",
         "`input.person.pin` is sensitive",
     ),
     ('foreach: {items: "input.card", steps: [{id: b, set: {}}]}', "`items` gives str, where a list is wanted"),
@@ -290,6 +338,15 @@ async def test_what_does_not_fit_is_refused_without_being_quoted(api: Api) -> No
         assert leaks([("the refusal", str(refusal)), *await seen(api, "o-2")], "123456789") == []
         await api.submit("o-2", "go", PAYLOAD)
         assert (await api.ended("o-2")).status == status("COMPLETED")
+
+
+async def test_traces_and_metrics_hold_none(tmp_path: Path, observed: Observed) -> None:
+    async with serve(tmp_path, telemetry=observed.telemetry) as api:
+        await run_through(api)
+        await refused(api.start("pay", "o-2", input=payload({"card": 411_199_999})))
+    told = [("a span", span.to_json()) for span in observed.exporter.get_finished_spans()]
+    assert len(told) > len(WHOLE)
+    assert leaks([*told, ("the metrics", str(observed.metrics()))], "411199999") == []
 
 
 async def test_two_tenants_have_the_same_execution_and_other_values(api: Api, tmp_path: Path) -> None:

@@ -29,7 +29,7 @@ DONE = {
         "ForkExecution", "ExportExecution", "ImportExecution",
         "ListDeadLetters", "RequeueDeadLetter", "DiscardDeadLetter", "GetJob", "ListJobs",
         "WatchEvents", "CreateSubscription", "ListSubscriptions", "PullSubscription", "AckSubscription",
-        "DeleteSubscription", "DeleteExecution", "PruneExecutions",
+        "DeleteSubscription", "DeleteExecution", "PruneExecutions", "EraseExecution",
     },
     "WorkerService": {"Work", "PollTasks", "CompleteTasks", "HeartbeatTasks"},
     "ServerService": {"GetServerInfo", "ListQueues", "ListWorkers", "Backup"},

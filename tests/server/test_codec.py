@@ -12,7 +12,7 @@ from callboard.runtime.core.definition import to_tree
 from callboard.runtime.core.failures import Failure
 from callboard.runtime.core.reader import read_definition
 from callboard.runtime.core.refusals import Refused
-from callboard.runtime.core.values import Opaque, encode
+from callboard.runtime.core.values import REDACTED, Opaque, Sealed, encode
 from callboard.runtime.lifecycle.contents import Given, read_given
 from callboard.runtime.loader import load
 from callboard.server import codec
@@ -45,6 +45,28 @@ def test_other_content_passes_through_whole() -> None:
     assert value == Opaque("image/png", b"\x00\xff")
     assert codec.payload_of(value) == payload
     assert codec.payload_of_json(encode(value)) == payload
+
+
+@given(values, st.lists(st.sampled_from(["a", "b", 0]), max_size=3))
+def test_sensitive_values_are_shown_as_redacted_and_all_else_as_it_is(value: Any, place: list[str | int]) -> None:
+    held: Any = Sealed("commitment")
+    shown: Any = REDACTED
+    for key in place:
+        held, shown = (
+            ([value, held], [value, shown]) if key == 0 else ({key: held, "v": value}, {key: shown, "v": value})
+        )
+    assert codec.payload_of(held).json == encode(shown).decode()
+    assert codec.payload_of_json(encode(held)) == codec.payload_of(held)
+    failure = codec.failure_of(Failure("Declined", "no", details=held, cause=Failure("Other", "", details=held)))
+    assert json_format.MessageToJson(failure).count("redacted") == 2
+    assert "commitment" not in str(failure)
+
+
+@pytest.mark.parametrize("text", ["$callboard.sensitive", "[redacted]", '"$callboard.sensitive"'])
+def test_a_text_that_looks_like_a_sensitive_value_is_a_text(text: str) -> None:
+    value = {"a": [text, 1.0, 2**53 + 1, -0.0], "b": Opaque("image/png", b"x")}
+    assert codec.payload_of(value).json == encode(value).decode()
+    assert codec.read_payload(codec.payload_of([text]), LIMIT) == [text]
 
 
 def test_an_absent_body_is_null() -> None:

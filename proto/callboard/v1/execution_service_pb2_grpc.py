@@ -339,7 +339,7 @@ class ExecutionServiceServicer:
 
     def ListExecutions(self, request, context):
         """Lists executions (AIP-132, AIP-160).
-        Errors: INVALID_ARGUMENT INVALID_FILTER, INVALID_PAGE_TOKEN.
+        Errors: INVALID_ARGUMENT INVALID_FILTER, INVALID_PAGE_TOKEN, LIMIT_EXCEEDED.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -364,8 +364,9 @@ class ExecutionServiceServicer:
     def WatchExecution(self, request, context):
         """Streams the events of an execution, those stored and then those to come, without a gap. Ends OK after the last
         event of an ended execution.
-        Errors: NOT_FOUND EXECUTION_NOT_FOUND; RESOURCE_EXHAUSTED WATCHER_TOO_SLOW; UNAVAILABLE SERVER_DRAINING: go on from
-        the last sequence.
+        Errors: NOT_FOUND EXECUTION_NOT_FOUND; OUT_OF_RANGE SEQUENCE_OUT_OF_RANGE (after an event that is not there, as one
+        that a restore has lost); RESOURCE_EXHAUSTED WATCHER_TOO_SLOW; UNAVAILABLE SERVER_DRAINING: go on from the last
+        sequence.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -390,8 +391,9 @@ class ExecutionServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def VerifyExecution(self, request, context):
-        """Checks an execution: its hash chain, gaps, head, and that a replay from zero equals each snapshot and the live
-        state. What it finds is in the answer, with status OK.
+        """Checks an execution: its hash chain, gaps, head, that a replay from zero equals each snapshot and the live state, and
+        that its sensitive values are there and are those that its events bind, unless they were erased. What it finds is in
+        the answer, with status OK.
         Errors: NOT_FOUND EXECUTION_NOT_FOUND.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
@@ -418,7 +420,7 @@ class ExecutionServiceServicer:
         show ExecutionForked with a state of up to 1 MiB, and of a larger one `state_bytes` only.
         Errors: NOT_FOUND EXECUTION_NOT_FOUND, VERSION_NOT_FOUND (it would go on, and its definition's content is gone);
         ALREADY_EXISTS EXECUTION_ALREADY_EXISTS; OUT_OF_RANGE SEQUENCE_OUT_OF_RANGE; FAILED_PRECONDITION
-        DEFINITION_DELETED; INVALID_ARGUMENT LIMIT_EXCEEDED.
+        DEFINITION_DELETED, SENSITIVE_VALUES_ERASED (it would go on with them); INVALID_ARGUMENT LIMIT_EXCEEDED.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -456,9 +458,11 @@ class ExecutionServiceServicer:
     def ImportExecution(self, request_iterator, context):
         """Takes in an exported execution, once its history has been checked to the end: every hash, the head, the checksum.
         It is a new execution whose own history begins with ExecutionForked, which holds the last state. An ended one stays
-        ended; any other goes on as a fork does, and needs its definition with the very content that it ran with.
+        ended; any other goes on as a fork does, and needs its definition with the very content that it ran with. One that
+        would go on with sensitive values is refused: an export does not hold them.
         Errors: INVALID_ARGUMENT INVALID_EXPORT (located by line), LIMIT_EXCEEDED; ALREADY_EXISTS EXECUTION_ALREADY_EXISTS;
-        NOT_FOUND DEFINITION_NOT_FOUND, VERSION_NOT_FOUND; FAILED_PRECONDITION DEFINITION_DELETED.
+        NOT_FOUND DEFINITION_NOT_FOUND, VERSION_NOT_FOUND; FAILED_PRECONDITION DEFINITION_DELETED,
+        SENSITIVE_VALUES_ERASED.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -552,7 +556,10 @@ class ExecutionServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def EraseExecution(self, request, context):
-        """Erases the sensitive values of an execution by erasing their key. The history stays, and still verifies.
+        """Erases the sensitive values of an ended execution, for good: its key and the values, also in its dead letters, leave
+        the files of the store. The history stays, says so with the event ExecutionErased, and still verifies; it shows what
+        it has always shown. Forks have keys of their own and keep theirs; backups made before hold what they held. One that
+        has none, or has lost them already, is answered as it is.
         Errors: NOT_FOUND EXECUTION_NOT_FOUND; FAILED_PRECONDITION EXECUTION_NOT_ENDED.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)

@@ -84,7 +84,7 @@ class ExecutionServiceStub:
     """
     ListExecutions: _grpc.UnaryUnaryMultiCallable[_execution_service_pb2.ListExecutionsRequest, _execution_service_pb2.ListExecutionsResponse]
     """Lists executions (AIP-132, AIP-160).
-    Errors: INVALID_ARGUMENT INVALID_FILTER, INVALID_PAGE_TOKEN.
+    Errors: INVALID_ARGUMENT INVALID_FILTER, INVALID_PAGE_TOKEN, LIMIT_EXCEEDED.
     """
     CountExecutions: _grpc.UnaryUnaryMultiCallable[_execution_service_pb2.CountExecutionsRequest, _execution_service_pb2.CountExecutionsResponse]
     """Counts executions.
@@ -97,8 +97,9 @@ class ExecutionServiceStub:
     WatchExecution: _grpc.UnaryStreamMultiCallable[_execution_events_pb2.WatchExecutionRequest, _execution_events_pb2.WatchExecutionResponse]
     """Streams the events of an execution, those stored and then those to come, without a gap. Ends OK after the last
     event of an ended execution.
-    Errors: NOT_FOUND EXECUTION_NOT_FOUND; RESOURCE_EXHAUSTED WATCHER_TOO_SLOW; UNAVAILABLE SERVER_DRAINING: go on from
-    the last sequence.
+    Errors: NOT_FOUND EXECUTION_NOT_FOUND; OUT_OF_RANGE SEQUENCE_OUT_OF_RANGE (after an event that is not there, as one
+    that a restore has lost); RESOURCE_EXHAUSTED WATCHER_TOO_SLOW; UNAVAILABLE SERVER_DRAINING: go on from the last
+    sequence.
     """
     WatchEvents: _grpc.UnaryStreamMultiCallable[_execution_events_pb2.WatchEventsRequest, _execution_events_pb2.WatchEventsResponse]
     """Streams the events of the tenant from an opaque position. Order is promised for each execution only. The first
@@ -111,8 +112,9 @@ class ExecutionServiceStub:
     Errors: NOT_FOUND EXECUTION_NOT_FOUND; OUT_OF_RANGE SEQUENCE_OUT_OF_RANGE; DATA_LOSS HISTORY_DAMAGED.
     """
     VerifyExecution: _grpc.UnaryUnaryMultiCallable[_execution_service_pb2.VerifyExecutionRequest, _execution_service_pb2.VerifyExecutionResponse]
-    """Checks an execution: its hash chain, gaps, head, and that a replay from zero equals each snapshot and the live
-    state. What it finds is in the answer, with status OK.
+    """Checks an execution: its hash chain, gaps, head, that a replay from zero equals each snapshot and the live state, and
+    that its sensitive values are there and are those that its events bind, unless they were erased. What it finds is in
+    the answer, with status OK.
     Errors: NOT_FOUND EXECUTION_NOT_FOUND.
     """
     CreateSnapshot: _grpc.UnaryUnaryMultiCallable[_execution_service_pb2.CreateSnapshotRequest, _execution_service_pb2.CreateSnapshotResponse]
@@ -131,7 +133,7 @@ class ExecutionServiceStub:
     show ExecutionForked with a state of up to 1 MiB, and of a larger one `state_bytes` only.
     Errors: NOT_FOUND EXECUTION_NOT_FOUND, VERSION_NOT_FOUND (it would go on, and its definition's content is gone);
     ALREADY_EXISTS EXECUTION_ALREADY_EXISTS; OUT_OF_RANGE SEQUENCE_OUT_OF_RANGE; FAILED_PRECONDITION
-    DEFINITION_DELETED; INVALID_ARGUMENT LIMIT_EXCEEDED.
+    DEFINITION_DELETED, SENSITIVE_VALUES_ERASED (it would go on with them); INVALID_ARGUMENT LIMIT_EXCEEDED.
     """
     DeleteExecution: _grpc.UnaryUnaryMultiCallable[_execution_service_pb2.DeleteExecutionRequest, _execution_service_pb2.DeleteExecutionResponse]
     """Deletes an ended execution and all that belongs to it, dead letters included. Its id may then be used again. It
@@ -157,9 +159,11 @@ class ExecutionServiceStub:
     ImportExecution: _grpc.StreamUnaryMultiCallable[_execution_service_pb2.ImportExecutionRequest, _execution_service_pb2.ImportExecutionResponse]
     """Takes in an exported execution, once its history has been checked to the end: every hash, the head, the checksum.
     It is a new execution whose own history begins with ExecutionForked, which holds the last state. An ended one stays
-    ended; any other goes on as a fork does, and needs its definition with the very content that it ran with.
+    ended; any other goes on as a fork does, and needs its definition with the very content that it ran with. One that
+    would go on with sensitive values is refused: an export does not hold them.
     Errors: INVALID_ARGUMENT INVALID_EXPORT (located by line), LIMIT_EXCEEDED; ALREADY_EXISTS EXECUTION_ALREADY_EXISTS;
-    NOT_FOUND DEFINITION_NOT_FOUND, VERSION_NOT_FOUND; FAILED_PRECONDITION DEFINITION_DELETED.
+    NOT_FOUND DEFINITION_NOT_FOUND, VERSION_NOT_FOUND; FAILED_PRECONDITION DEFINITION_DELETED,
+    SENSITIVE_VALUES_ERASED.
     """
     PauseExecution: _grpc.UnaryUnaryMultiCallable[_execution_control_pb2.PauseExecutionRequest, _execution_control_pb2.PauseExecutionResponse]
     """Pauses an execution: running attempts finish and are recorded, nothing else goes on, events are applied as they
@@ -209,7 +213,10 @@ class ExecutionServiceStub:
     Errors: NOT_FOUND EXECUTION_NOT_FOUND, STEP_NOT_FOUND; FAILED_PRECONDITION EXECUTION_ENDED, STEP_STATE_FORBIDS.
     """
     EraseExecution: _grpc.UnaryUnaryMultiCallable[_execution_control_pb2.EraseExecutionRequest, _execution_control_pb2.EraseExecutionResponse]
-    """Erases the sensitive values of an execution by erasing their key. The history stays, and still verifies.
+    """Erases the sensitive values of an ended execution, for good: its key and the values, also in its dead letters, leave
+    the files of the store. The history stays, says so with the event ExecutionErased, and still verifies; it shows what
+    it has always shown. Forks have keys of their own and keep theirs; backups made before hold what they held. One that
+    has none, or has lost them already, is answered as it is.
     Errors: NOT_FOUND EXECUTION_NOT_FOUND; FAILED_PRECONDITION EXECUTION_NOT_ENDED.
     """
     BatchControl: _grpc.UnaryStreamMultiCallable[_execution_control_pb2.BatchControlRequest, _execution_control_pb2.BatchControlResponse]
@@ -319,7 +326,7 @@ class ExecutionServiceAsyncStub(ExecutionServiceStub):
     """
     ListExecutions: _aio.UnaryUnaryMultiCallable[_execution_service_pb2.ListExecutionsRequest, _execution_service_pb2.ListExecutionsResponse]  # type: ignore[assignment]
     """Lists executions (AIP-132, AIP-160).
-    Errors: INVALID_ARGUMENT INVALID_FILTER, INVALID_PAGE_TOKEN.
+    Errors: INVALID_ARGUMENT INVALID_FILTER, INVALID_PAGE_TOKEN, LIMIT_EXCEEDED.
     """
     CountExecutions: _aio.UnaryUnaryMultiCallable[_execution_service_pb2.CountExecutionsRequest, _execution_service_pb2.CountExecutionsResponse]  # type: ignore[assignment]
     """Counts executions.
@@ -332,8 +339,9 @@ class ExecutionServiceAsyncStub(ExecutionServiceStub):
     WatchExecution: _aio.UnaryStreamMultiCallable[_execution_events_pb2.WatchExecutionRequest, _execution_events_pb2.WatchExecutionResponse]  # type: ignore[assignment]
     """Streams the events of an execution, those stored and then those to come, without a gap. Ends OK after the last
     event of an ended execution.
-    Errors: NOT_FOUND EXECUTION_NOT_FOUND; RESOURCE_EXHAUSTED WATCHER_TOO_SLOW; UNAVAILABLE SERVER_DRAINING: go on from
-    the last sequence.
+    Errors: NOT_FOUND EXECUTION_NOT_FOUND; OUT_OF_RANGE SEQUENCE_OUT_OF_RANGE (after an event that is not there, as one
+    that a restore has lost); RESOURCE_EXHAUSTED WATCHER_TOO_SLOW; UNAVAILABLE SERVER_DRAINING: go on from the last
+    sequence.
     """
     WatchEvents: _aio.UnaryStreamMultiCallable[_execution_events_pb2.WatchEventsRequest, _execution_events_pb2.WatchEventsResponse]  # type: ignore[assignment]
     """Streams the events of the tenant from an opaque position. Order is promised for each execution only. The first
@@ -346,8 +354,9 @@ class ExecutionServiceAsyncStub(ExecutionServiceStub):
     Errors: NOT_FOUND EXECUTION_NOT_FOUND; OUT_OF_RANGE SEQUENCE_OUT_OF_RANGE; DATA_LOSS HISTORY_DAMAGED.
     """
     VerifyExecution: _aio.UnaryUnaryMultiCallable[_execution_service_pb2.VerifyExecutionRequest, _execution_service_pb2.VerifyExecutionResponse]  # type: ignore[assignment]
-    """Checks an execution: its hash chain, gaps, head, and that a replay from zero equals each snapshot and the live
-    state. What it finds is in the answer, with status OK.
+    """Checks an execution: its hash chain, gaps, head, that a replay from zero equals each snapshot and the live state, and
+    that its sensitive values are there and are those that its events bind, unless they were erased. What it finds is in
+    the answer, with status OK.
     Errors: NOT_FOUND EXECUTION_NOT_FOUND.
     """
     CreateSnapshot: _aio.UnaryUnaryMultiCallable[_execution_service_pb2.CreateSnapshotRequest, _execution_service_pb2.CreateSnapshotResponse]  # type: ignore[assignment]
@@ -366,7 +375,7 @@ class ExecutionServiceAsyncStub(ExecutionServiceStub):
     show ExecutionForked with a state of up to 1 MiB, and of a larger one `state_bytes` only.
     Errors: NOT_FOUND EXECUTION_NOT_FOUND, VERSION_NOT_FOUND (it would go on, and its definition's content is gone);
     ALREADY_EXISTS EXECUTION_ALREADY_EXISTS; OUT_OF_RANGE SEQUENCE_OUT_OF_RANGE; FAILED_PRECONDITION
-    DEFINITION_DELETED; INVALID_ARGUMENT LIMIT_EXCEEDED.
+    DEFINITION_DELETED, SENSITIVE_VALUES_ERASED (it would go on with them); INVALID_ARGUMENT LIMIT_EXCEEDED.
     """
     DeleteExecution: _aio.UnaryUnaryMultiCallable[_execution_service_pb2.DeleteExecutionRequest, _execution_service_pb2.DeleteExecutionResponse]  # type: ignore[assignment]
     """Deletes an ended execution and all that belongs to it, dead letters included. Its id may then be used again. It
@@ -392,9 +401,11 @@ class ExecutionServiceAsyncStub(ExecutionServiceStub):
     ImportExecution: _aio.StreamUnaryMultiCallable[_execution_service_pb2.ImportExecutionRequest, _execution_service_pb2.ImportExecutionResponse]  # type: ignore[assignment]
     """Takes in an exported execution, once its history has been checked to the end: every hash, the head, the checksum.
     It is a new execution whose own history begins with ExecutionForked, which holds the last state. An ended one stays
-    ended; any other goes on as a fork does, and needs its definition with the very content that it ran with.
+    ended; any other goes on as a fork does, and needs its definition with the very content that it ran with. One that
+    would go on with sensitive values is refused: an export does not hold them.
     Errors: INVALID_ARGUMENT INVALID_EXPORT (located by line), LIMIT_EXCEEDED; ALREADY_EXISTS EXECUTION_ALREADY_EXISTS;
-    NOT_FOUND DEFINITION_NOT_FOUND, VERSION_NOT_FOUND; FAILED_PRECONDITION DEFINITION_DELETED.
+    NOT_FOUND DEFINITION_NOT_FOUND, VERSION_NOT_FOUND; FAILED_PRECONDITION DEFINITION_DELETED,
+    SENSITIVE_VALUES_ERASED.
     """
     PauseExecution: _aio.UnaryUnaryMultiCallable[_execution_control_pb2.PauseExecutionRequest, _execution_control_pb2.PauseExecutionResponse]  # type: ignore[assignment]
     """Pauses an execution: running attempts finish and are recorded, nothing else goes on, events are applied as they
@@ -444,7 +455,10 @@ class ExecutionServiceAsyncStub(ExecutionServiceStub):
     Errors: NOT_FOUND EXECUTION_NOT_FOUND, STEP_NOT_FOUND; FAILED_PRECONDITION EXECUTION_ENDED, STEP_STATE_FORBIDS.
     """
     EraseExecution: _aio.UnaryUnaryMultiCallable[_execution_control_pb2.EraseExecutionRequest, _execution_control_pb2.EraseExecutionResponse]  # type: ignore[assignment]
-    """Erases the sensitive values of an execution by erasing their key. The history stays, and still verifies.
+    """Erases the sensitive values of an ended execution, for good: its key and the values, also in its dead letters, leave
+    the files of the store. The history stays, says so with the event ExecutionErased, and still verifies; it shows what
+    it has always shown. Forks have keys of their own and keep theirs; backups made before hold what they held. One that
+    has none, or has lost them already, is answered as it is.
     Errors: NOT_FOUND EXECUTION_NOT_FOUND; FAILED_PRECONDITION EXECUTION_NOT_ENDED.
     """
     BatchControl: _aio.UnaryStreamMultiCallable[_execution_control_pb2.BatchControlRequest, _execution_control_pb2.BatchControlResponse]  # type: ignore[assignment]
@@ -591,7 +605,7 @@ class ExecutionServiceServicer:
         context: _ServicerContext,
     ) -> _typing.Union[_execution_service_pb2.ListExecutionsResponse, _abc.Awaitable[_execution_service_pb2.ListExecutionsResponse]]:
         """Lists executions (AIP-132, AIP-160).
-        Errors: INVALID_ARGUMENT INVALID_FILTER, INVALID_PAGE_TOKEN.
+        Errors: INVALID_ARGUMENT INVALID_FILTER, INVALID_PAGE_TOKEN, LIMIT_EXCEEDED.
         """
 
     def CountExecutions(
@@ -619,8 +633,9 @@ class ExecutionServiceServicer:
     ) -> _typing.Union[_abc.Iterator[_execution_events_pb2.WatchExecutionResponse], _abc.AsyncIterator[_execution_events_pb2.WatchExecutionResponse]]:
         """Streams the events of an execution, those stored and then those to come, without a gap. Ends OK after the last
         event of an ended execution.
-        Errors: NOT_FOUND EXECUTION_NOT_FOUND; RESOURCE_EXHAUSTED WATCHER_TOO_SLOW; UNAVAILABLE SERVER_DRAINING: go on from
-        the last sequence.
+        Errors: NOT_FOUND EXECUTION_NOT_FOUND; OUT_OF_RANGE SEQUENCE_OUT_OF_RANGE (after an event that is not there, as one
+        that a restore has lost); RESOURCE_EXHAUSTED WATCHER_TOO_SLOW; UNAVAILABLE SERVER_DRAINING: go on from the last
+        sequence.
         """
 
     def WatchEvents(
@@ -648,8 +663,9 @@ class ExecutionServiceServicer:
         request: _execution_service_pb2.VerifyExecutionRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_execution_service_pb2.VerifyExecutionResponse, _abc.Awaitable[_execution_service_pb2.VerifyExecutionResponse]]:
-        """Checks an execution: its hash chain, gaps, head, and that a replay from zero equals each snapshot and the live
-        state. What it finds is in the answer, with status OK.
+        """Checks an execution: its hash chain, gaps, head, that a replay from zero equals each snapshot and the live state, and
+        that its sensitive values are there and are those that its events bind, unless they were erased. What it finds is in
+        the answer, with status OK.
         Errors: NOT_FOUND EXECUTION_NOT_FOUND.
         """
 
@@ -678,7 +694,7 @@ class ExecutionServiceServicer:
         show ExecutionForked with a state of up to 1 MiB, and of a larger one `state_bytes` only.
         Errors: NOT_FOUND EXECUTION_NOT_FOUND, VERSION_NOT_FOUND (it would go on, and its definition's content is gone);
         ALREADY_EXISTS EXECUTION_ALREADY_EXISTS; OUT_OF_RANGE SEQUENCE_OUT_OF_RANGE; FAILED_PRECONDITION
-        DEFINITION_DELETED; INVALID_ARGUMENT LIMIT_EXCEEDED.
+        DEFINITION_DELETED, SENSITIVE_VALUES_ERASED (it would go on with them); INVALID_ARGUMENT LIMIT_EXCEEDED.
         """
 
     def DeleteExecution(
@@ -719,9 +735,11 @@ class ExecutionServiceServicer:
     ) -> _typing.Union[_execution_service_pb2.ImportExecutionResponse, _abc.Awaitable[_execution_service_pb2.ImportExecutionResponse]]:
         """Takes in an exported execution, once its history has been checked to the end: every hash, the head, the checksum.
         It is a new execution whose own history begins with ExecutionForked, which holds the last state. An ended one stays
-        ended; any other goes on as a fork does, and needs its definition with the very content that it ran with.
+        ended; any other goes on as a fork does, and needs its definition with the very content that it ran with. One that
+        would go on with sensitive values is refused: an export does not hold them.
         Errors: INVALID_ARGUMENT INVALID_EXPORT (located by line), LIMIT_EXCEEDED; ALREADY_EXISTS EXECUTION_ALREADY_EXISTS;
-        NOT_FOUND DEFINITION_NOT_FOUND, VERSION_NOT_FOUND; FAILED_PRECONDITION DEFINITION_DELETED.
+        NOT_FOUND DEFINITION_NOT_FOUND, VERSION_NOT_FOUND; FAILED_PRECONDITION DEFINITION_DELETED,
+        SENSITIVE_VALUES_ERASED.
         """
 
     def PauseExecution(
@@ -826,7 +844,10 @@ class ExecutionServiceServicer:
         request: _execution_control_pb2.EraseExecutionRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_execution_control_pb2.EraseExecutionResponse, _abc.Awaitable[_execution_control_pb2.EraseExecutionResponse]]:
-        """Erases the sensitive values of an execution by erasing their key. The history stays, and still verifies.
+        """Erases the sensitive values of an ended execution, for good: its key and the values, also in its dead letters, leave
+        the files of the store. The history stays, says so with the event ExecutionErased, and still verifies; it shows what
+        it has always shown. Forks have keys of their own and keep theirs; backups made before hold what they held. One that
+        has none, or has lost them already, is answered as it is.
         Errors: NOT_FOUND EXECUTION_NOT_FOUND; FAILED_PRECONDITION EXECUTION_NOT_ENDED.
         """
 
