@@ -16,7 +16,7 @@ import asyncio
 import logging
 from collections.abc import Awaitable, Callable, Container, Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol, cast
+from typing import Any, cast
 
 import msgspec
 
@@ -32,38 +32,22 @@ from .core.values import encode, sealed_in
 from .mailbox import NO_CONTEXT, Letter, Mailbox, Reply, command_of
 from .ports import Clock, Ids, StorageFailedError, Store
 from .replay import HistoryDamagedError, replay, seal, take_snapshot
+from .roles import Plans, Writer
 from .rows import Erasure, ExecutionAppend, ExecutionRef, InboxKind, InboxRow, Request, Snapshot
 from .settings import Settings
 from .suspects import Suspects
+from .tails import Tail
 from .telemetry import Telemetry
 from .vaults import ExecutionVault, load_vault
 from .views import ExecutionView, full_view, state_view
-from .writes import Committed, Lost, Outcome, Why, Write
+from .writes import Committed, Lost, Why
 
 log = logging.getLogger("callboard.actor")
 
 RERUNS_MAX = 3
-EVENT_OVERHEAD_BYTES = 64
-"""What an event takes on disk beside its payload: hash, name, numbers."""
 WARY_TURNS = 64
 """Turns for which ids are looked up before deciding, after one was a repeat: repeats come in swarms."""
 NOTHING_STORED: tuple[set[str], dict[str, Request]] = (set(), {})
-
-
-class Writer(Protocol):
-    """Where appends go: the journal."""
-
-    def write(self, write: Write) -> Awaitable[Outcome]:
-        """Commit, and say what became of it; raises Refused while the disk is full."""
-        ...
-
-
-class Plans(Protocol):
-    """Where plans come from: the catalog."""
-
-    async def plan(self, tenant: str, definition_id: str, version: int) -> Plan:
-        """The plan of a version; raises Refused."""
-        ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,9 +86,7 @@ class Actor:
         "_left",
         "_page_full",
         "_past_events",
-        "_snapshot_bytes",
-        "_tail_bytes",
-        "_tail_events",
+        "_tail",
         "_wary",
         "_world",
         "ahead",
@@ -140,9 +122,7 @@ class Actor:
         self._left: dict[str, None] | None = None
         self._alone = 0
         """Letters that have to run one by one, as a turn with them together raised."""
-        self._tail_events = 0
-        self._tail_bytes = 0
-        self._snapshot_bytes = 0
+        self._tail = Tail()
         self._wary = 0
         """Turns for which callers' ids are looked up before deciding."""
 
@@ -161,7 +141,7 @@ class Actor:
         """Make it an execution that was started without an actor and is on disk in this state."""
         self.key, self.state, self.plan, self.vault = key, state, plan, vault
         self._left = left or None
-        self._tail_events = state.sequence
+        self._tail.begin(state.sequence)
 
     def offer(self, letter: Letter) -> None:
         """Put a letter into the mailbox and see that someone reads it."""
@@ -191,7 +171,7 @@ class Actor:
     def going_to_sleep(self) -> ExecutionAppend | None:
         """A snapshot worth writing before the state leaves memory, if any."""
         state = self.state
-        worth = self._tail_events >= self._world.settings.sleep_tail_events_min
+        worth = self._tail.events >= self._world.settings.sleep_tail_events_min
         if state is None or not worth or state.status.ended or not self.key:
             return None
         return self._append(state, Batch(), state.sequence, take_snapshot(state, self._world.clock.now()))
@@ -272,7 +252,7 @@ class Actor:
             if self.plan.sensitive:
                 sealed = sealed_in(encode(cast(Any, state)))
                 self.vault = await load_vault(world.store, record.key, sealed, world.ids.random_bytes)
-        self._tail_events, self._tail_bytes = applied, 0
+        self._tail.begin(applied)
         self.state = state
 
     def _passed_over(self, snapshot: Snapshot) -> None:
@@ -452,13 +432,23 @@ class Actor:
             self._appended()
         if isinstance(outcome, Committed):
             self.key = outcome.key
-            if self.vault is not None:
-                self.vault.written()
+            self._tidy_vault(state)
             if batch.cut:
                 self._inbox_waits = True
             return True
         self._lost(letters, outcome)
         return False
+
+    def _tidy_vault(self, state: State) -> None:
+        """What was sealed is on disk. In memory stays what expressions may still ask for."""
+        vault = self.vault
+        if vault is None:
+            return
+        vault.written()
+        if state.status.ended:
+            self.vault = None
+        elif vault.crowded:
+            vault.keep(sealed_in(encode(cast(Any, state))))
 
     def _appended(self) -> None:
         self.ahead = False
@@ -493,16 +483,12 @@ class Actor:
         )
 
     def _snapshot_due(self, state: State, batch: Batch) -> Snapshot | None:
-        """A snapshot when enough events *and* more bytes than the last one's size have come since."""
-        self._tail_events += len(batch.events)
-        for event in batch.events:
-            self._tail_bytes += len(event.payload) + EVENT_OVERHEAD_BYTES
-        enough = self._tail_events >= self._world.settings.snapshot_events_min
-        if not enough or self._tail_bytes <= self._snapshot_bytes or state.status.ended:
+        """A snapshot, where enough has come since the last one."""
+        self._tail.grow(batch.events)
+        if state.status.ended or not self._tail.is_long(self._world.settings.snapshot_events_min):
             return None
         snapshot = take_snapshot(state, self._world.clock.now())
-        self._tail_events = self._tail_bytes = 0
-        self._snapshot_bytes = len(snapshot.data)
+        self._tail.end(len(snapshot.data))
         if self.vault is not None:
             self.vault.keep(sealed_in(snapshot.data))
         return snapshot

@@ -20,7 +20,6 @@ from typing import NamedTuple, Protocol
 
 import msgspec
 
-from .actor import Writer
 from .batch import request_reused
 from .births import Birth, Births, outcome_of
 from .core.commands import KEY_LINE, Origin, Start
@@ -32,6 +31,7 @@ from .core.values import Value, decode
 from .listeners import Hearing, Listener, Listeners, located
 from .ports import Clock, Ids
 from .requests import Caller, check_event_name, check_length, check_size, invalid
+from .roles import Writer
 from .rows import ExecutionRef, LineClaim
 from .settings import Settings
 from .trigger_rows import EventAcceptance, EventOutcome, OutboxRow, TriggerStart

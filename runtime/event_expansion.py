@@ -12,9 +12,9 @@ from typing import Protocol
 
 import msgspec
 
-from .actor import Writer
 from .core.refusals import Kind, Refusal, Refused
 from .ports import Clock
+from .roles import Writer
 from .settings import Settings
 from .trigger_rows import (
     OFFERED_BYTES_MAX,

@@ -12,7 +12,6 @@ from typing import Any
 
 import msgspec
 
-from .actor import Writer
 from .batch import not_found, request_reused
 from .catalog import Catalog, Published
 from .core.commands import (
@@ -48,6 +47,7 @@ from .requests import (
     check_size,
     invalid,
 )
+from .roles import Writer
 from .rows import (
     DeadLetter,
     DiscardLetter,
@@ -432,9 +432,9 @@ class Executions:
         self, caller: Caller, execution_id: str, after_sequence: int = 0
     ) -> AsyncIterator[Sequence[HistoryEvent]]:
         """Events as they come, from after a sequence; ends after the last. Raises Refused SEQUENCE_OUT_OF_RANGE where
-        that is behind the last one there is: what the caller has seen was lost, as by a restore."""
+        more follow and that is behind the last one there is: what the caller has seen was lost, as by a restore."""
         record = await self._record(caller, execution_id)
-        if after_sequence > record.head.sequence:
+        if after_sequence > record.head.sequence and not record.head.ended_at:
             raise Refused(_behind(record, after_sequence))
         async for page in self._parts.feeds.watch(record.ref, record.key, after_sequence):
             yield page

@@ -13,7 +13,6 @@ from typing import Any, Protocol, cast
 
 import msgspec
 
-from .actor import Writer
 from .batch import expiry, head_of, not_found, request_reused, start_refusal
 from .births import Adopt, outcome_of
 from .catalog import Catalog
@@ -22,13 +21,14 @@ from .core import events as ev
 from .core.commands import Facts, ForkOrigin
 from .core.forking import Inheritance, decide_fork, open_tasks
 from .core.plan import Plan
-from .core.refusals import Kind, Refusal, Refused
+from .core.refusals import Kind, Refusal, Refused, Violation
 from .core.sealing import ErasedError
 from .core.state import IllegalTransition, State
 from .core.values import decode, encode, sealed_in
 from .ports import Clock, Ids, Store
 from .replay import PAGE_BYTES, HistoryDamagedError, read_event, replay, seal
 from .requests import Caller, check_id
+from .roles import Writer
 from .rows import DefinitionGuard, ExecutionAppend, ExecutionRecord, ExecutionRef, Request, StoredEvent
 from .settings import Settings
 from .vaults import ExecutionVault, load_vault
@@ -296,8 +296,12 @@ class Forking:
         facts = Facts(self._clock.now(), self._ids.chance(), vault=vault)
         try:
             decided = decide_fork(state, plan, inheritance, facts, self._settings.decisions)
-        except IllegalTransition as error:
-            raise _damaged(str(error)) from error
+        except Exception as error:
+            if inheritance.origin.imported:  # its hashes hold, and whoever made them up can make up anything
+                raise _made_up(error) from error
+            if isinstance(error, IllegalTransition):
+                raise _damaged(str(error)) from error
+            raise
         context = caused(caller.context, IMPORT if inheritance.origin.imported else FORK)
         events = seal(state, decided, facts.now, context, ref.tenant)
         self.check_size(sum(len(event.payload) for event in events))
@@ -365,6 +369,12 @@ def _without_values(name: str) -> Refused:
     )
     refusal = Refusal(Kind.STATE, "SENSITIVE_VALUES_ERASED", message, resource_type="execution", resource=name)
     return Refused(refusal)
+
+
+def _made_up(error: Exception) -> Refused:
+    what = f"the state that its history adds up to cannot go on under its definition: {type(error).__name__}: {error}"
+    violation = Violation("", what, "INVALID_EXPORT", "export", 1, 1)
+    return Refused(Refusal(Kind.INVALID, "INVALID_EXPORT", violation.located, violations=(violation,)))
 
 
 def _gone(reason: str, kind: Kind, message: str, resource: str) -> Refused:

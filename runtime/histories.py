@@ -14,7 +14,6 @@ from typing import Any, Protocol, cast
 
 import msgspec
 
-from .actor import Plans, Writer
 from .batch import not_found, request_reused
 from .core.differences import Change, differences
 from .core.plan import Plan
@@ -26,6 +25,7 @@ from .forking import sequence_at
 from .ports import Clock, Store
 from .replay import HistoryDamagedError, advance, apply, begin, replay
 from .requests import Caller, check_id
+from .roles import Plans, Writer
 from .rows import ExecutionAppend, ExecutionRecord, ExecutionRef, Snapshot
 from .settings import Settings
 from .verification import Verification, verify

@@ -13,7 +13,7 @@ import asyncio
 import logging
 from collections.abc import Awaitable, Callable, Container, Sequence
 
-from .actor import Actor, Plans, World, Writer
+from .actor import Actor, World
 from .alarms import Alarms
 from .core.commands import Command, Start
 from .core.plan import Plan
@@ -22,6 +22,7 @@ from .core.state import State, StepState
 from .mailbox import Letter, Reply
 from .ports import Clock, Ids, Store
 from .replay import HistoryDamagedError, was_answered
+from .roles import Plans, Writer
 from .rows import (
     BuryInbox,
     DefinitionGuard,

@@ -23,6 +23,9 @@ NONCE_BYTES: Final = 12
 _AROUND_BYTES: Final = NONCE_BYTES + SALT_BYTES + 16
 """Of a sealed box, those that are not the value's: with the tag of the cipher."""
 
+ROOM_BYTES: Final = 1_048_576
+"""What a vault may have in memory without anybody asking whether it is still of use."""
+
 RandomBytes = Callable[[int], bytes]
 
 
@@ -43,6 +46,7 @@ class ExecutionVault:
         self._is_key_stored = bool(self._key)
         self._boxes = {one.commitment: one.ciphertext for one in stored.values} if stored is not None else {}
         self._fresh: dict[str, bytes] = {}
+        self._bytes = self._bytes_kept = sum(map(len, self._boxes.values()))
 
     def seal(self, value: Value) -> Sealed:
         """Take a value in; `Sealed` inside of it are opened. Raises ErasedError where one of those is gone."""
@@ -73,7 +77,8 @@ class ExecutionVault:
     def drop(self, count: int) -> None:
         """Let go of what was sealed after the first so many that are unwritten: no event holds its commitment."""
         for commitment in list(self._fresh)[count:]:
-            del self._fresh[commitment], self._boxes[commitment]
+            self._bytes -= len(self._fresh.pop(commitment))
+            del self._boxes[commitment]
 
     def written(self) -> None:
         """What was unwritten is on disk."""
@@ -84,10 +89,17 @@ class ExecutionVault:
         """Let go of what is not among these; they are read again when they are wanted."""
         kept = {*commitments, *self._fresh}
         self._boxes = {commitment: box for commitment, box in self._boxes.items() if commitment in kept}
+        self._bytes = self._bytes_kept = sum(map(len, self._boxes.values()))
+
+    @property
+    def crowded(self) -> bool:
+        """Whether it is time to `keep` only what is of use: more has come since than there was then."""
+        return self._bytes > 2 * self._bytes_kept + ROOM_BYTES
 
     def add(self, stored: Secrets) -> None:
         """Take in more of what is stored."""
         self._boxes.update((one.commitment, one.ciphertext) for one in stored.values)
+        self._bytes += sum(len(one.ciphertext) for one in stored.values)
 
     def copied(self, commitments: Iterable[str]) -> ExecutionVault:
         """A vault for another execution with these values under the same commitments, and a key of its own. Raises
@@ -102,7 +114,9 @@ class ExecutionVault:
         digest = hashlib.sha256(salted).digest()
         nonce = self._random_bytes(NONCE_BYTES)
         commitment = urlsafe_b64encode(digest).decode().rstrip("=")
-        self._boxes[commitment] = self._fresh[commitment] = nonce + _cipher(self._key).encrypt(nonce, salted, digest)
+        box = nonce + _cipher(self._key).encrypt(nonce, salted, digest)
+        self._boxes[commitment] = self._fresh[commitment] = box
+        self._bytes += len(box)
         return Sealed(commitment)
 
     def _disclose(self, commitment: str) -> bytes:

@@ -82,19 +82,35 @@ def _show_replay(session: Session, replayed: Replay) -> None:
     )
 
 
+class _Place(click.ParamType[int | datetime]):
+    """The sequence of an event, or a time."""
+
+    name = "moment"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int | datetime:
+        return int(value) if str(value).isdigit() else Moment().convert(value, param, ctx)
+
+
 @click.command()
 @click.argument("execution_id", metavar="EXEC")
 @click.argument("other_id", default="", metavar="[EXEC2]")
-@click.option("--from", "first", type=int, metavar="SEQUENCE", help="The earlier moment of one execution.")
-@click.option("--to", "last", type=int, metavar="SEQUENCE", help="The later one; now where not given.")
+@click.option("--from", "first", type=_Place(), metavar="MOMENT", help="The earlier moment of one execution.")
+@click.option("--to", "last", type=_Place(), metavar="MOMENT", help="The later one; now where not given.")
 @connected
 async def diff(
-    client: Client, session: Session, execution_id: str, other_id: str, first: int | None, last: int | None
+    client: Client,
+    session: Session,
+    execution_id: str,
+    other_id: str,
+    first: int | datetime | None,
+    last: int | datetime | None,
 ) -> None:
-    """Show what differs between two moments of an execution, or between two executions.
+    """Show what differs between two moments of an execution, or between two executions. A moment is the sequence of an
+    event, or a time.
 
     \b
     callboard diff o-1 --from 3 --to 12
+    callboard diff o-1 --from 2026-01-31T12:00:00Z
     callboard diff o-1 o-2
     """
     if other_id and not (first is None and last is None):
@@ -113,8 +129,11 @@ async def diff(
         _show_changes(session, found)
 
 
-async def _replayed(client: Client, execution_id: str, sequence: int | None) -> Replay:
-    replayed = await client.replay(execution_id, until_sequence=sequence)
+async def _replayed(client: Client, execution_id: str, moment: int | datetime | None) -> Replay:
+    if isinstance(moment, datetime):
+        replayed = await client.replay(execution_id, until_time=moment)
+    else:
+        replayed = await client.replay(execution_id, until_sequence=moment)
     if replayed.state is None:
         raise click.ClickException(f"the state of {execution_id} is larger than one answer may be")
     return replayed

@@ -87,7 +87,7 @@ class Survey:
             self.schemas.append((path, schema))
             check_event_name(name, path, self.problems, "a schema of events needs the event's name", key=True)
             if name and name not in self._received:
-                message = f"no `receive` waits for {name!r}; its payloads are checked, and nothing is done with them"
+                message = f"no `receive` waits for {name!r}; nothing is done with what is given to an execution"
                 self.problems.add(path, message, "UNUSED_SCHEMA", key=True, warning=True)
 
     def _wrong_kinds(self, kinds: list[str], path: Path) -> None:

@@ -7,7 +7,7 @@ the append that carries the events fails, the actor throws the state away; memor
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import Any, cast
 
 import msgspec
 
@@ -22,7 +22,7 @@ from .plan import Duration, Plan, Step
 from .react import react
 from .sealing import ErasedError, Tainted, Unsealing, Vault, hidden_bytes, is_sensitive, opened, sealed_again
 from .state import State, StepState, numbers_in
-from .values import OPAQUE_KEY, Sealed, encode
+from .values import OPAQUE_KEY, Sealed, Value, encode
 
 Nothing: Mapping[str, Any] = {}
 
@@ -193,10 +193,11 @@ class Turn:
         if type(value) is not Sealed:
             return value
         plain, _ = self.clear(value)
-        # One that is too long is refused, and was not sealed in vain.
-        if type(plain) is list and len(plain) <= self.limits.foreach_items_max:
-            return [self.vault.seal(item) for item in plain]
-        return plain
+        if type(plain) is not list:
+            return plain
+        items = cast(list[Value], plain)
+        # One that is too long is refused, and not sealed in vain.
+        return [self.vault.seal(item) for item in items] if len(items) <= self.limits.foreach_items_max else items
 
     def clear(self, value: Any) -> tuple[Any, bool]:
         """A value in the clear, and whether there is anything sensitive in it; raises ExpressionError."""

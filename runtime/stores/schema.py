@@ -17,6 +17,8 @@ from typing import NamedTuple
 from ..ports import StoreRefusedError
 from ..rows import StoreInfo
 
+UNREADABLE = (sqlite3.Error, UnicodeDecodeError)
+"""What sqlite3 raises of a file that is no sound database: it may not even be able to say what is wrong with it."""
 _BACKUP_MARGIN_BYTES = 16 * 1024 * 1024
 
 
@@ -44,7 +46,7 @@ def pending_migrations(path: Path) -> list[str]:
     try:
         with closing(sqlite3.connect(f"{path.resolve().as_uri()}?mode=rw", uri=True)) as connection:
             version = stored_version(connection, path)
-    except sqlite3.Error as error:
+    except UNREADABLE as error:
         raise _unreadable(path, error) from error
     return [migration.name for migration in migrations() if migration.number > version]
 
@@ -105,7 +107,7 @@ def prepare(connection: sqlite3.Connection, path: Path, *, backup: bool, wal_byt
             connection.execute(f"PRAGMA {pragma}").fetchall()
         _migrate(connection, path, backup=backup)
         info = _count_opening(connection)
-    except sqlite3.Error as error:
+    except UNREADABLE as error:
         raise _unreadable(path, error) from error
     sync_folder(path.parent)
     return info
@@ -123,7 +125,7 @@ def prepare_checkpointer(connection: sqlite3.Connection) -> None:
         connection.execute(f"PRAGMA {pragma}").fetchall()
 
 
-def _unreadable(path: Path, error: sqlite3.Error) -> StoreRefusedError:
+def _unreadable(path: Path, error: Exception) -> StoreRefusedError:
     return StoreRefusedError(f"{path} cannot be opened as a store: {error}")
 
 

@@ -18,7 +18,7 @@ import msgspec
 from ..ports import StoreRefusedError
 from ..suspects import DEATHS_MAX, read_slot
 from .connection import LENIENT
-from .schema import FileLock, migrations, stored_version
+from .schema import UNREADABLE, FileLock, migrations, stored_version
 from .sql import statements
 
 _SQL = statements("doctor.sql")
@@ -76,7 +76,7 @@ def examine(database: Path, *, fix: bool = False) -> Examination:
     lock.take()
     try:
         return _Doctor(database, fix).examine()
-    except (sqlite3.Error, UnicodeDecodeError) as error:  # it may not even be able to say what is wrong
+    except UNREADABLE as error:
         raise StoreRefusedError(f"{database} cannot be read: {error}; restore a backup") from error
     finally:
         lock.release()

@@ -20,7 +20,7 @@ from typing import BinaryIO, Final, NamedTuple
 from ..backup_rows import SEAL_BYTES, Progress, read_seal
 from ..generations import first_revision
 from ..ports import StoreRefusedError
-from .schema import FileLock, stored_version, sync_folder
+from .schema import UNREADABLE, FileLock, stored_version, sync_folder
 
 _PIECE_BYTES: Final = 1024 * 1024
 _MARGIN_BYTES: Final = 16 * 1024 * 1024
@@ -131,7 +131,7 @@ def _renew(part: Path, database: Path, backup: Path) -> Restored:
             generation = max(meta["generation"], _generation_of(database, meta["store_id"])) + 1
             _write_generation(connection, generation)
             (count,) = connection.execute("SELECT count(*) FROM executions WHERE ended_at = 0").fetchone()
-    except sqlite3.Error as error:
+    except UNREADABLE as error:
         raise StoreRefusedError(f"{backup} cannot be restored: {error}") from error
     return Restored(database, meta["store_id"], generation, version, part.stat().st_size, count)
 
@@ -154,9 +154,9 @@ def _generation_of(database: Path, store_id: str) -> int:
     try:
         with closing(sqlite3.connect(f"{database.resolve().as_uri()}?mode=rw", uri=True)) as connection:
             meta = dict(connection.execute("SELECT name, value FROM meta").fetchall())
-    except sqlite3.Error:
+        return int(meta.get("generation", 0)) if meta.get("store_id") == store_id else 0
+    except (*UNREADABLE, TypeError, ValueError):
         return 0
-    return int(meta.get("generation", 0)) if meta.get("store_id") == store_id else 0
 
 
 def _put_in_place(part: Path, database: Path) -> None:
@@ -174,7 +174,7 @@ def _settle(database: Path) -> None:
     try:
         with closing(sqlite3.connect(f"{database.resolve().as_uri()}?mode=rw", uri=True)) as connection:
             connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
-    except sqlite3.Error:
+    except UNREADABLE:
         return  # it is damaged, and is given up in any case
 
 

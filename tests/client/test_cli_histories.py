@@ -114,6 +114,8 @@ def test_a_replay_as_json_is_one_document(threaded: FakeServer) -> None:
         ("get", "o-1", "--at-sequence", "1", "--at-time", "2023-11-14T22:13:20Z"),
         ("diff", "o-1"),
         ("diff", "o-1", "o-2", "--from", "1"),
+        ("diff", "o-1", "--from", "yesterday"),
+        ("diff", "o-1", "--from", "-1"),
         ("verify",),
         ("verify", "o-1", "--all"),
     ],
@@ -128,6 +130,11 @@ def test_a_diff_of_two_moments(threaded: FakeServer) -> None:
     assert result.stdout.splitlines() == ["~ /a  1 -> 1.0", "- /l/1  2", '+ /n  {"x/y": null}']
     before, after = threaded.unary.asked("ReplayExecution")
     assert (before.until_sequence, after.HasField("until_sequence")) == (3, False)
+    threaded.unary.on("ReplayExecution", stated(a=1), stated(a=1))
+    said = run(threaded, "diff", "o-1", "--from", "2023-11-14T22:13:20Z", "--to", "7").stdout
+    assert said == "no difference\n"
+    before, after = threaded.unary.asked("ReplayExecution")[-2:]
+    assert (before.until_time.seconds, after.until_sequence) == (1_700_000_000, 7)
 
 
 def hidden(place: str, mark: bytes, **state: Any) -> pb.ReplayExecutionResponse:

@@ -40,6 +40,8 @@ from callboard.runtime.rows import ExecutionRef, Snapshot, StoredEvent
 from callboard.runtime.stores import schema
 from callboard.runtime.stores.sql import Many, statements
 from callboard.runtime.stores.sqlite import SqliteStore, pending_migrations
+from callboard.runtime.stores.sqlite_doctor import examine
+from callboard.runtime.stores.sqlite_restore import restore
 from callboard.runtime.trigger_rows import EventAcceptance, ExpansionCursor, TriggerStart
 from callboard.runtime.writes import Committed, Lost, Why, Write
 
@@ -189,6 +191,26 @@ async def test_files_of_other_programs_are_refused(path: Path) -> None:
         await SqliteStore(path).open()
     with pytest.raises(StoreRefusedError):
         await SqliteStore(path.parent / "nowhere" / "orders.db").open()
+
+
+@pytest.mark.parametrize("bit", [1, 128])
+async def test_a_file_whose_schema_is_damaged_is_refused_examined_as_such_and_can_be_replaced(
+    path: Path, tmp_path: Path, bit: int
+) -> None:
+    store = SqliteStore(path)
+    await store.open()
+    backup = (await store.back_up(tmp_path / "backup")).path
+    await store.close()
+    content = bytearray(path.read_bytes())
+    content[content.index(b"CREATE TABLE executions") + 14] ^= bit
+    path.write_bytes(content)
+    for looking in (pending_migrations, examine):
+        with pytest.raises(StoreRefusedError, match=r"orders\.db"):
+            looking(path)
+    with pytest.raises(StoreRefusedError, match=r"orders\.db"):
+        await SqliteStore(path).open()
+    assert restore(backup, path, replace=True).generation == 2
+    assert examine(path).sound
 
 
 async def test_a_migration_is_announced_backed_up_and_applied(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

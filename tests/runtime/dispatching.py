@@ -13,7 +13,7 @@ from callboard.runtime.core.effects import CloseTask, Effect, OpenTask
 from callboard.runtime.core.refusals import Kind, Refusal, Refused
 from callboard.runtime.dispatcher import Dispatcher
 from callboard.runtime.offers import Offers
-from callboard.runtime.rows import ExecutionAppend, ExecutionRecord, ExecutionRef, Head, StoreInfo, TaskRecord
+from callboard.runtime.rows import ExecutionAppend, ExecutionRecord, ExecutionRef, Head, Secrets, StoreInfo, TaskRecord
 from callboard.runtime.tasks import DispatcherSettings, Frame, Heartbeat, TaskResult, WorkerHello
 from callboard.runtime.writes import Committed
 
@@ -52,6 +52,9 @@ class FakeStore:
             self.broken -= 1
             raise OSError("the disk is away")
         return [self.inputs.get(place) for place in wanted]
+
+    async def secrets(self, key: int, commitments: Sequence[str]) -> Secrets:
+        return Secrets()
 
     async def execution_by_key(self, key: int) -> ExecutionRecord | None:
         return ExecutionRecord(ref(key), key, HEAD) if key < 1000 else None

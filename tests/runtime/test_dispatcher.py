@@ -161,10 +161,12 @@ async def test_a_store_that_cannot_be_read_delays_the_task() -> None:
 async def test_a_task_whose_input_is_lost_fails_and_says_so() -> None:
     world = World(ready_input_bytes_max=0)
     world.store.inputs[2, 1] = b'{"path":'
-    world.open(1)
-    world.open(2)
+    world.store.inputs[3, 1] = b'{"path":"a","input":{"$callboard.sensitive":"[redacted]","commit'
+    world.store.inputs[4, 1] = b'{"path":"a","input":{"$callboard.sensitive":"[redacted]"}}'
+    for key in range(1, 5):
+        world.open(key)
     assert await tasks(world, world.dispatcher.connect(world.hello())) == []
-    assert [command.failure.type for command in world.commands(FailTask)] == ["InputLost", "InputLost"]
+    assert [command.failure.type for command in world.commands(FailTask)] == ["InputLost"] * 4
     assert world.dispatcher.open_tasks == 0
     await world.close()
 

@@ -122,19 +122,26 @@ async def test_a_trigger_that_cannot_start_is_a_located_warning_and_harms_nobody
 async def test_a_trigger_that_raises_costs_the_others_nothing(
     one: World, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    await one.definitions(listening(1, "broken"), listening(2, "right"))
+    hidden = "input_schema: {properties: {order: {sensitive: true}}}\n"
+    await one.definitions(listening(1, "broken"), listening(2, "right"), hidden + listening(3, "hiding"))
     prepare = one.bus._births.prepare
 
     def breaking(ref: Any, command: Any, *rest: Any, **more: Any) -> Any:
         if command.definition_id == "broken":
             raise ZeroDivisionError("a defect")
+        if command.definition_id == "hiding":
+            raise KeyError(f"what to do with {command.input}")
         return prepare(ref, command, *rest, **more)
 
     monkeypatch.setattr(one.bus._births, "prepare", breaking)
-    answer = await one.publish(ME, "order.placed", payload={"id": 7})
+    answer = await one.publish(ME, "order.placed", payload={"id": "hidden-from-all"})
     assert [each.definition_id for each in answer.outcome.started] == ["right"]
-    assert answer.outcome.warnings == ("broken@1 triggers[placed]: ZeroDivisionError: a defect",)
+    assert sorted(answer.outcome.warnings) == [
+        "broken@1 triggers[placed]: ZeroDivisionError: a defect",
+        "hiding@1 triggers[placed]: RuntimeError: KeyError, its words are withheld",
+    ]
     assert "a trigger raised" in caplog.text
+    assert "hidden-from-all" not in caplog.text
 
 
 async def test_equal_events_start_an_execution_with_a_chosen_id_once(one: World) -> None:

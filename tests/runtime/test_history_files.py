@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -13,6 +14,8 @@ from tests.runtime.test_forking import SECOND, reason, sound
 
 from callboard.runtime.clock import ManualClock
 from callboard.runtime.core.commands import ForkOrigin
+from callboard.runtime.core.durations import parse_timestamp
+from callboard.runtime.core.history import event_hash
 from callboard.runtime.core.refusals import Refused
 from callboard.runtime.engine import Runtime
 from callboard.runtime.forking import ForkRequest
@@ -213,3 +216,36 @@ async def test_what_is_taken_over_is_bounded() -> None:
     async with engine(settings=Settings(fork_bytes_max=100)) as runtime:
         brought: Any = read(await lived(runtime))
         assert await reason(runtime.history_imports.take_in(OTHER, brought)) == "LIMIT_EXCEEDED"
+
+
+def compact(value: Any) -> bytes:
+    return json.dumps(value, separators=(",", ":"), ensure_ascii=False).encode()
+
+
+def forged(data: bytes, place: int, **changes: Any) -> bytes:
+    """The export with other data in one of its events, and hashes that hold."""
+    header, *events = (json.loads(line) for line in data.splitlines()[:-1])
+    events[place - 1]["data"] |= changes
+    before = b""
+    for number, event in enumerate(events, start=1):
+        cause = event["cause"].encode() if "cause" in event else None
+        payload, name = compact(event["data"]), event["type"].removeprefix("callboard.v1.")
+        at = parse_timestamp(event["time"])
+        caller, state = event.get("callerid"), event.get("tostate")
+        before = event_hash(before, event["tenant"], "e-1", number, name, payload, at, state, caller, cause)
+        event["hash"] = before.hex()
+    header["hash"] = before.hex()
+    lines = [header, *events]
+    content = b"".join(compact(line) + b"\n" for line in lines)
+    trailer = {"events": len(events), "checksum": hashlib.sha256(content).hexdigest()}
+    return content + compact(trailer) + b"\n"
+
+
+async def test_a_history_that_was_made_up_and_cannot_go_on_is_the_senders_fault(runtime: Runtime) -> None:
+    await runtime.publish(LINEAR)
+    await started(runtime, "linear", "e-1")
+    data = await exported(runtime, "e-1")
+    assert (await runtime.history_imports.take_in(ME, read(forged(data, 2)), "same")).status == "RUNNING"
+    brought = read(forged(data, 2, step="none", path="none"))
+    assert await reason(runtime.history_imports.take_in(ME, brought, "other")) == "INVALID_EXPORT"
+    assert await runtime.store.execution(ExecutionRef("default", "other")) is None

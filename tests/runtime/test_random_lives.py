@@ -118,7 +118,11 @@ class Lives(RuleBasedStateMachine):
             task.cancel()
         await asyncio.gather(*running, return_exceptions=True)
 
-    @initialize(text=st.booleans().flatmap(definitions), turn_events_max=st.sampled_from([1, 3, 256]), often=st.sampled_from([3, 20]))
+    @initialize(
+        text=st.booleans().flatmap(definitions),
+        turn_events_max=st.sampled_from([1, 3, 256]),
+        often=st.sampled_from([3, 20]),
+    )
     def begin(self, text: str, turn_events_max: int, often: int) -> None:
         limits = Limits(turn_events_max=turn_events_max, kept_events_max=5)
         self.settings = Settings(limits, snapshot_events_min=often, sleep_tail_events_min=2, live_actors_max=10)

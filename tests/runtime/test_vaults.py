@@ -7,18 +7,38 @@ from collections.abc import Sequence
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from tests.runtime.engine_kit import ME, engine
 
 from callboard.runtime.clock import ManualIds
 from callboard.runtime.core.sealing import ErasedError
 from callboard.runtime.core.values import REDACTED, Sealed, decode, encode, redacted, redacted_json, sealed_in
-from callboard.runtime.rows import SealedValue, Secrets
-from callboard.runtime.vaults import ExecutionVault, load_vault, revealed_json, unbox
+from callboard.runtime.requests import StartRequest
+from callboard.runtime.rows import ExecutionRef, SealedValue, Secrets
+from callboard.runtime.vaults import ROOM_BYTES, ExecutionVault, load_vault, revealed_json, unbox
 
 VALUES = st.recursive(
     st.none() | st.booleans() | st.integers(-(2**63), 2**63 - 1) | st.text(),
     lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=5), inner, max_size=3),
     max_leaves=10,
 )
+
+
+TIMES = 12
+OVERWRITING = """
+id: overwriting
+event_schemas: {next: {properties: {v: {type: string, sensitive: true}}}}
+steps:
+  - id: many
+    foreach:
+      items: input.n
+      max_concurrency: 1
+      collect: "null"
+      steps:
+        - {id: got, receive: {event: next}, output: "${result.payload.v}"}
+        - {id: kept, set: {x: "${steps.got.result}"}, output: "null"}
+  - {id: last, receive: {event: end}}
+output: "null"
+"""
 
 
 class Table:
@@ -91,6 +111,44 @@ async def test_a_stored_vault_opens_what_it_was_given_and_goes_on_under_its_key(
     with pytest.raises(ErasedError):
         vault.open(one)
     assert vault.open(two) == "b" and vault.unwritten() == fresh
+
+
+def test_a_value_has_a_size_without_being_opened() -> None:
+    vault, (short, long), _ = vault_with("", {"a": ["é" * 500]})
+    assert (vault.size(short), vault.size(long)) == (2, len(encode({"a": ["é" * 500]})))
+    assert vault.size(Sealed("unknown")) == 0
+
+
+def test_a_vault_says_when_it_has_much_that_may_be_of_no_use() -> None:
+    vault, (kept,), _ = vault_with("x" * ROOM_BYTES)
+    assert vault.crowded
+    vault.keep([kept.commitment])
+    assert not vault.crowded
+    vault.seal("y" * ROOM_BYTES)
+    vault.drop(0)
+    vault.seal("z" * ROOM_BYTES)
+    assert not vault.crowded, "what was dropped does not count"
+    vault.seal("z" * ROOM_BYTES)
+    assert vault.crowded
+
+
+async def test_an_execution_has_in_memory_what_it_may_still_use() -> None:
+    """Its variable is written over for as long as it lives, and the end ends it all."""
+    async with engine() as runtime:
+        await runtime.publish(OVERWRITING)
+        await runtime.start(ME, StartRequest("overwriting", execution_id="x-1", input={"n": [0] * TIMES}))
+        for number in range(TIMES):
+            await runtime.submit(ME, "x-1", "next", {"v": f"{number:06}" * (ROOM_BYTES // 12)})
+        actor = runtime.supervisor._actors[ExecutionRef("default", "x-1")]
+        assert actor.vault is not None and actor.state is not None
+        events = await runtime.store.stored_events(actor.key, 0, 1_000, 1 << 30)
+        sealed = {commitment for event in events for commitment in sealed_in(event.payload)}
+        sizes = [actor.vault.size(Sealed(commitment)) for commitment in sealed]
+        assert len(sealed) == TIMES and sum(sizes) < 4 * ROOM_BYTES
+        assert actor.vault.open(actor.state.variables["x"]) == f"{TIMES - 1:06}" * (ROOM_BYTES // 12)
+        await runtime.submit(ME, "x-1", "end")
+        assert actor.vault is None
+        assert not (await runtime.histories.verify(ME, "x-1")).problems
 
 
 async def test_without_its_key_nothing_opens() -> None:

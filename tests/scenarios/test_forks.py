@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import AsyncIterator
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -18,6 +19,12 @@ id: napping
 steps:
   - {id: nap, wait: {duration: 100s}}
   - {id: one, task: {service: s, operation: one, input: {n: 1}}}
+output: "${steps.one.result}"
+"""
+LINED = """
+id: lined
+steps:
+  - {id: one, task: {service: s, operation: one, input: "${input}"}, timeouts: {cancel_grace: 1h}}
 output: "${steps.one.result}"
 """
 RETRIED = LINEAR.replace("input: {n: 1}}}", "input: {n: 1}}, retry: {max_attempts: 3, initial_backoff: 10s}}")
@@ -187,3 +194,37 @@ async def test_a_state_too_large_to_be_shown_is_carried_all_the_same(api: Api) -
     assert len(value((await api.get("x-2")).variables)["b"]) == 700_000
     assert (await api.submit("x-2", "go")).execution.status == status("COMPLETED")
     await verified(api, "x-2")
+
+
+async def test_what_is_made_of_one_that_waits_in_a_line_begins_at_once(api: Api) -> None:
+    """It has no place in the line: neither does it wait for those before, nor do those behind wait for it."""
+    await api.publish(LINED)
+    async with worker(api, lambda task: HOLD if task.execution_id == "first" else value(task.input)) as stub:
+        await api.start("lined", "first", unique_key="k", input=payload(1))
+        await stub.seen()
+        policy = pb2.UNIQUE_POLICY_CANCEL_EXISTING
+        waiting = await api.start("lined", "waits", unique_key="k", unique_policy=policy, input=payload(2))
+        assert waiting.execution.status == status("PENDING")
+        await fork(api, "waits", new_execution_id="forked")
+        data = await exported(api, "waits")
+        await imported(api, data, "imported")
+        for name in ("forked", "imported"):
+            ended = await api.ended(name)
+            assert (ended.status, value(ended.output), ended.unique_key) == (status("COMPLETED"), 2, "")
+            assert (await api.names(name))[:2] == ["ExecutionForked", "ExecutionReleased"]
+        assert (await api.get("waits")).waits_for_execution_id == "first"
+        held = next(task for task in stub.tasks if task.execution_id == "first")
+        await stub.answer(held, "at last")
+        assert value((await api.ended("waits")).output) == 2
+
+
+async def exported(api: Api, execution_id: str) -> bytes:
+    request = pb2.ExportExecutionRequest(execution_id=execution_id)
+    return b"".join([piece.data async for piece in api.executions.ExportExecution(request, metadata=api.metadata)])
+
+
+async def imported(api: Api, data: bytes, execution_id: str) -> None:
+    async def pieces() -> AsyncIterator[pb2.ImportExecutionRequest]:
+        yield pb2.ImportExecutionRequest(execution_id=execution_id, data=data)
+
+    await api.executions.ImportExecution(pieces(), metadata=api.metadata)

@@ -131,7 +131,7 @@ async def test_who_watches_from_behind_the_last_event_is_told(tmp_path: Path) ->
         ended = (await api.get("x-1")).sequence
         assert await watching == list(range(last + 1, ended + 1))
         assert await watched(api, "x-1", ended) == []
-        await _refused_behind(api, ended + 1)
+        assert await watched(api, "x-1", ended + 1) == []
 
 
 async def _refused_behind(api: Api, after: int) -> None:

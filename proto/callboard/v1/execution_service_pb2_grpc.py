@@ -364,9 +364,9 @@ class ExecutionServiceServicer:
     def WatchExecution(self, request, context):
         """Streams the events of an execution, those stored and then those to come, without a gap. Ends OK after the last
         event of an ended execution.
-        Errors: NOT_FOUND EXECUTION_NOT_FOUND; OUT_OF_RANGE SEQUENCE_OUT_OF_RANGE (after an event that is not there, as one
-        that a restore has lost); RESOURCE_EXHAUSTED WATCHER_TOO_SLOW; UNAVAILABLE SERVER_DRAINING: go on from the last
-        sequence.
+        Errors: NOT_FOUND EXECUTION_NOT_FOUND; OUT_OF_RANGE SEQUENCE_OUT_OF_RANGE (it has not ended, and there is no such
+        event yet, as where a restore has lost it); RESOURCE_EXHAUSTED WATCHER_TOO_SLOW; UNAVAILABLE SERVER_DRAINING: go on
+        from the last sequence.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

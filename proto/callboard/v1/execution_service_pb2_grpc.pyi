@@ -97,9 +97,9 @@ class ExecutionServiceStub:
     WatchExecution: _grpc.UnaryStreamMultiCallable[_execution_events_pb2.WatchExecutionRequest, _execution_events_pb2.WatchExecutionResponse]
     """Streams the events of an execution, those stored and then those to come, without a gap. Ends OK after the last
     event of an ended execution.
-    Errors: NOT_FOUND EXECUTION_NOT_FOUND; OUT_OF_RANGE SEQUENCE_OUT_OF_RANGE (after an event that is not there, as one
-    that a restore has lost); RESOURCE_EXHAUSTED WATCHER_TOO_SLOW; UNAVAILABLE SERVER_DRAINING: go on from the last
-    sequence.
+    Errors: NOT_FOUND EXECUTION_NOT_FOUND; OUT_OF_RANGE SEQUENCE_OUT_OF_RANGE (it has not ended, and there is no such
+    event yet, as where a restore has lost it); RESOURCE_EXHAUSTED WATCHER_TOO_SLOW; UNAVAILABLE SERVER_DRAINING: go on
+    from the last sequence.
     """
     WatchEvents: _grpc.UnaryStreamMultiCallable[_execution_events_pb2.WatchEventsRequest, _execution_events_pb2.WatchEventsResponse]
     """Streams the events of the tenant from an opaque position. Order is promised for each execution only. The first
@@ -339,9 +339,9 @@ class ExecutionServiceAsyncStub(ExecutionServiceStub):
     WatchExecution: _aio.UnaryStreamMultiCallable[_execution_events_pb2.WatchExecutionRequest, _execution_events_pb2.WatchExecutionResponse]  # type: ignore[assignment]
     """Streams the events of an execution, those stored and then those to come, without a gap. Ends OK after the last
     event of an ended execution.
-    Errors: NOT_FOUND EXECUTION_NOT_FOUND; OUT_OF_RANGE SEQUENCE_OUT_OF_RANGE (after an event that is not there, as one
-    that a restore has lost); RESOURCE_EXHAUSTED WATCHER_TOO_SLOW; UNAVAILABLE SERVER_DRAINING: go on from the last
-    sequence.
+    Errors: NOT_FOUND EXECUTION_NOT_FOUND; OUT_OF_RANGE SEQUENCE_OUT_OF_RANGE (it has not ended, and there is no such
+    event yet, as where a restore has lost it); RESOURCE_EXHAUSTED WATCHER_TOO_SLOW; UNAVAILABLE SERVER_DRAINING: go on
+    from the last sequence.
     """
     WatchEvents: _aio.UnaryStreamMultiCallable[_execution_events_pb2.WatchEventsRequest, _execution_events_pb2.WatchEventsResponse]  # type: ignore[assignment]
     """Streams the events of the tenant from an opaque position. Order is promised for each execution only. The first
@@ -633,9 +633,9 @@ class ExecutionServiceServicer:
     ) -> _typing.Union[_abc.Iterator[_execution_events_pb2.WatchExecutionResponse], _abc.AsyncIterator[_execution_events_pb2.WatchExecutionResponse]]:
         """Streams the events of an execution, those stored and then those to come, without a gap. Ends OK after the last
         event of an ended execution.
-        Errors: NOT_FOUND EXECUTION_NOT_FOUND; OUT_OF_RANGE SEQUENCE_OUT_OF_RANGE (after an event that is not there, as one
-        that a restore has lost); RESOURCE_EXHAUSTED WATCHER_TOO_SLOW; UNAVAILABLE SERVER_DRAINING: go on from the last
-        sequence.
+        Errors: NOT_FOUND EXECUTION_NOT_FOUND; OUT_OF_RANGE SEQUENCE_OUT_OF_RANGE (it has not ended, and there is no such
+        event yet, as where a restore has lost it); RESOURCE_EXHAUSTED WATCHER_TOO_SLOW; UNAVAILABLE SERVER_DRAINING: go on
+        from the last sequence.
         """
 
     def WatchEvents(
