@@ -1,4 +1,4 @@
-"""kill -9 at every line of a restore: the data directory holds what was there, or the restored store, and no mixture."""
+"""kill -9 at every line of a restore: the directory holds what was there, or the restored store, and no mixture."""
 
 from __future__ import annotations
 
