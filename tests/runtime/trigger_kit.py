@@ -43,6 +43,7 @@ from callboard.runtime.stores.memory import MemoryStore
 from callboard.runtime.supervisor import Supervisor
 from callboard.runtime.trigger_rows import TriggerChange, TriggerFiring, TriggerPause, TriggerRow
 from callboard.runtime.triggers import Triggers
+from callboard.runtime.vaults import ExecutionVault
 from callboard.runtime.writes import Committed, Write
 
 SECOND = 1_000_000
@@ -122,9 +123,17 @@ class World:
         await self.up()
         await self.clock.settle(100)
 
-    def _adopt(self, ref: ExecutionRef, key: int, state: State, plan: Plan, left: dict[str, None]) -> None:
+    def _adopt(
+        self,
+        ref: ExecutionRef,
+        key: int,
+        state: State,
+        plan: Plan,
+        left: dict[str, None],
+        vault: ExecutionVault | None = None,
+    ) -> None:
         if self.adopts:
-            self.supervisor.adopt(ref, key, state, plan, left)
+            self.supervisor.adopt(ref, key, state, plan, left, vault)
 
     def _heard(self, writes: Sequence[tuple[Write, Committed]]) -> None:
         for write, outcome in writes:
