@@ -449,9 +449,13 @@ class Schedules:
                 if schedule.alarm is not None and not schedule.pause:
                     self._arm(schedule)
         self._offset = offset
-        if self._covered < self._clock.now() + int(self._settings.horizon_seconds * _MICROSECONDS) // 2:
+        if self._lags():
             self._read_on()
         self._check = self._alarms.after(self._settings.check_seconds, self._look_ahead)
+
+    def _lags(self) -> bool:
+        """Whether what is in memory ends well before the horizon."""
+        return self._covered < self._clock.now() + int(self._settings.horizon_seconds * _MICROSECONDS) // 2
 
     def _wants_more(self) -> bool:
         """Whether some have gone, and the store has more that are due within the horizon."""
@@ -463,8 +467,11 @@ class Schedules:
 
     async def _load_again(self) -> None:
         try:
-            while await self._load() and self._wants_more():
-                pass
+            more = True
+            while more:
+                more = await self._load() and self._wants_more()
+                # Much time may have passed while it was being read, and a look ahead in vain.
+                more = more or (self._lags() and not self._cut)
         except Exception:
             # The next look ahead tries again.
             log.exception("schedules could not be read")

@@ -611,6 +611,29 @@ async def test_a_change_while_the_first_page_is_read_wins_over_the_page() -> Non
         assert await it.slots() == ["0101T000200", "0101T000400"]
 
 
+async def test_time_that_passes_while_it_reads_ahead_is_caught_up_with() -> None:
+    """As where a machine was suspended amid a read: nobody waits for the next look ahead."""
+
+    class Slow(MemoryStore):
+        gate = asyncio.Event()
+
+        async def due_triggers(self, until: int, limit: int) -> list[TriggerRow]:
+            page = await super().due_triggers(until, limit)
+            await self.gate.wait()
+            return page
+
+    store = Slow()
+    store.gate.set()
+    async with world(store=store, horizon_seconds=600, check_seconds=60) as it:
+        await it.publish([schedule(cron="30 5 * * *", catch_up="1d")])
+        store.gate.clear()
+        await it.pass_time(600)
+        await it.pass_until("2026-01-01T08:00")
+        store.gate.set()
+        await it.clock.settle(200)
+        assert await it.slots() == ["0101T053000"]
+
+
 async def test_firing_loads_a_definition_once() -> None:
     async with world() as it:
         await it.publish([schedule(cron="* * * * *")], steps=DONE)
