@@ -10,8 +10,12 @@ from callboard.v1 import definition_service_pb2 as definition_pb
 from callboard.v1 import execution_service_pb2 as pb
 from callboard.v1.executions_pb2 import Execution
 
-NOW = Timestamp(seconds=int(time.time()))
 LONG_ID = "order-created-28611cfa918549f1eea3f10b1b5c53e8"
+
+
+def now() -> Timestamp:
+    """Not when the module is read: `a minute ago` takes another width."""
+    return Timestamp(seconds=int(time.time()))
 
 
 def execution(status: str, state: str, execution_id: str = LONG_ID) -> Execution:
@@ -21,8 +25,8 @@ def execution(status: str, state: str, execution_id: str = LONG_ID) -> Execution
         version=12,
         status=f"EXECUTION_STATUS_{status}",
         state=state,
-        created_at=NOW,
-        updated_at=NOW,
+        created_at=now(),
+        updated_at=now(),
     )
 
 
@@ -52,7 +56,7 @@ def test_names_of_events_stay_whole(threaded: FakeServer) -> None:
         event_name="DefinitionVersionDeleted",
         version=1,
         revision=6,
-        created_at=NOW,
+        created_at=now(),
     )
     threaded.unary.on("ListDefinitionEvents", definition_pb.ListDefinitionEventsResponse(events=[event]))
     code, seen = at_terminal(threaded, "definitions", "--history")
