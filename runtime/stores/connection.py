@@ -11,10 +11,11 @@ from collections.abc import Callable
 from functools import partial
 from operator import methodcaller
 from pathlib import Path
-from typing import Final, TypeVar, cast
+from typing import Concatenate, Final, ParamSpec, Protocol, TypeVar, cast
 
 import aiosqlite
 
+P = ParamSpec("P")
 T = TypeVar("T")
 
 LENIENT: Final = methodcaller("decode", "utf-8", "replace")
@@ -24,6 +25,28 @@ _STATEMENTS_KEPT = 512
 _ITEMS_PER_FETCH = 64
 _NO_TEXT = "Could not decode to UTF-8"
 """So begins what the sqlite3 module says of text that is none; it gives it no code."""
+
+
+class Connections(Protocol):
+    """How the parts of `SqliteStore` reach its connections."""
+
+    async def _point(
+        self, read: Callable[Concatenate[sqlite3.Connection, P], T], *args: P.args, **kwargs: P.kwargs
+    ) -> T:
+        """A short read that somebody waits for."""
+        ...
+
+    async def _page(
+        self, read: Callable[Concatenate[sqlite3.Connection, P], T], *args: P.args, **kwargs: P.kwargs
+    ) -> T:
+        """A longer one, which short ones need not wait for."""
+        ...
+
+    async def _tidy(
+        self, work: Callable[Concatenate[sqlite3.Connection, P], T], *args: P.args, **kwargs: P.kwargs
+    ) -> T:
+        """Work on the writing connection, between two flushes."""
+        ...
 
 
 class Connection(aiosqlite.Connection):

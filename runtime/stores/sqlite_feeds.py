@@ -3,22 +3,20 @@
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Callable, Sequence
-from typing import Concatenate, ParamSpec, Protocol, TypeVar
+from collections.abc import Sequence
+from typing import Protocol
 
 import msgspec
 
 from ..feed_rows import Before, FeedBounds, SubscriptionRow, TenantEvent, TenantPage
 from ..rows import StoredEvent
 from .changes import Changes
+from .connection import Connections
 from .sql import statements
 from .wanted import Known, Wanted
 
 _SQL = statements("feeds.sql")
 _FIRST_STATE = "pending"
-
-P = ParamSpec("P")
-T = TypeVar("T")
 
 
 # -- within a batch --------------------------------------------------------------------------------------------
@@ -109,19 +107,7 @@ def subscriptions(connection: sqlite3.Connection, tenant: str, after: str, limit
     return [SubscriptionRow(*row) for row in connection.execute(_SQL["subscriptions"], (tenant, after, limit))]
 
 
-class _Reads(Protocol):
-    """The connections of the store."""
-
-    async def _point(
-        self, read: Callable[Concatenate[sqlite3.Connection, P], T], *args: P.args, **kwargs: P.kwargs
-    ) -> T: ...
-
-    async def _page(
-        self, read: Callable[Concatenate[sqlite3.Connection, P], T], *args: P.args, **kwargs: P.kwargs
-    ) -> T: ...
-
-
-class FeedReads(_Reads, Protocol):
+class FeedReads(Connections, Protocol):
     """The part of `SqliteStore` that reads feeds and subscriptions."""
 
     async def tenant_events(self, tenant: str, after: int, scan_max: int, limit: int, bytes_max: int) -> TenantPage:

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Callable, Sequence
-from typing import Any, Concatenate, Final, ParamSpec, Protocol, TypeVar
+from collections.abc import Sequence
+from typing import Any, Final, Protocol
 
 from ..retention_rows import Expired, ExpiredQuery
 from ..rows import ExecutionRef
 from .changes import Changes
+from .connection import Connections
 from .sql import Many, statements
 from .sqlite_secrets import overwriting
 from .wanted import Known, Wanted
@@ -27,9 +28,6 @@ _IN_THE_CLEAR: Final = ("drop_inbox", "drop_letters")
 _SPARE_SHARE: Final = 10
 """One page in so many may stay unused: what is written next goes there, and the file need not grow again."""
 _SPARE_PAGES_MIN: Final = 64
-
-P = ParamSpec("P")
-T = TypeVar("T")
 
 
 # -- within a batch --------------------------------------------------------------------------------------------
@@ -146,23 +144,7 @@ def unneeded(connection: sqlite3.Connection) -> int:
     return max(0, int(unused) - max(_SPARE_PAGES_MIN, int(pages) // _SPARE_SHARE))
 
 
-class _Connections(Protocol):
-    """The connections of the store."""
-
-    async def _point(
-        self, read: Callable[Concatenate[sqlite3.Connection, P], T], *args: P.args, **kwargs: P.kwargs
-    ) -> T: ...
-
-    async def _page(
-        self, read: Callable[Concatenate[sqlite3.Connection, P], T], *args: P.args, **kwargs: P.kwargs
-    ) -> T: ...
-
-    async def _tidy(
-        self, work: Callable[Concatenate[sqlite3.Connection, P], T], *args: P.args, **kwargs: P.kwargs
-    ) -> T: ...
-
-
-class Retention(_Connections, Protocol):
+class Retention(Connections, Protocol):
     """The part of `SqliteStore` that serves pruning."""
 
     async def expired(self, query: ExpiredQuery) -> list[Expired]:

@@ -3,21 +3,19 @@
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Callable, Generator, Sequence
+from collections.abc import Generator, Sequence
 from contextlib import contextmanager
-from typing import Any, Concatenate, ParamSpec, Protocol, TypeVar
+from typing import Any, Protocol
 
 from ..rows import SealedValue, Secrets
 from .changes import Changes
+from .connection import Connections
 from .sql import Many, statements
 from .unit_secrets import commitment_of, digest_of, digests_of
 from .wanted import Known, Wanted
 
 _SQL = statements("secrets.sql")
 _MANY = {name: Many(text) for name, text in _SQL.items() if Many.marked(text)}
-
-P = ParamSpec("P")
-T = TypeVar("T")
 
 
 @contextmanager
@@ -83,19 +81,7 @@ def sealed_values(connection: sqlite3.Connection, key: int, after: str, limit: i
     return [SealedValue(commitment_of(digest), ciphertext) for digest, ciphertext in rows]
 
 
-class _Connections(Protocol):
-    """The connections of the store."""
-
-    async def _point(
-        self, read: Callable[Concatenate[sqlite3.Connection, P], T], *args: P.args, **kwargs: P.kwargs
-    ) -> T: ...
-
-    async def _page(
-        self, read: Callable[Concatenate[sqlite3.Connection, P], T], *args: P.args, **kwargs: P.kwargs
-    ) -> T: ...
-
-
-class SecretReads(_Connections, Protocol):
+class SecretReads(Connections, Protocol):
     """The part of `SqliteStore` that reads sensitive values."""
 
     async def secrets(self, key: int, commitments: Sequence[str]) -> Secrets:
